@@ -1,0 +1,98 @@
+"""A job: one completion request and its whole life."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, Index, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, Document, Searchable, UtcDateTime, clock
+from models.states import JobState, Lane
+
+_STATES = ", ".join(f"'{state.value}'" for state in JobState)
+_LANES = ", ".join(f"'{lane.value}'" for lane in Lane)
+
+
+class Job(Base):
+    """One completion request and its whole life.
+
+    `attempt` is the fence: each change that the holder of the current attempt does not make
+    raises it, nothing lowers it, and holes are legal. The budgets are columns of their own:
+    `failures`, `throttles`, `crashes`.
+    """
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64), default="default")
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    # SHA-256 of the canonical request: the same key with another request is a conflict.
+    request_hash: Mapped[str] = mapped_column(String(64))
+
+    request: Mapped[dict[str, object]] = mapped_column(Document)
+    model: Mapped[str] = mapped_column(String(255))
+    lane: Mapped[str] = mapped_column(String(16))
+    # `metadata` is taken by SQLAlchemy on the class, not in the table.
+    labels: Mapped[dict[str, str] | None] = mapped_column("metadata", Searchable)
+    batch_id: Mapped[str | None] = mapped_column(String(64))
+    custom_id: Mapped[str | None] = mapped_column(String(255))
+    retry_of: Mapped[str | None] = mapped_column(String(64))
+
+    state: Mapped[str] = mapped_column(String(16), default=JobState.QUEUED.value)
+    attempt: Mapped[int] = mapped_column(default=0)
+    failures: Mapped[int] = mapped_column(default=0)
+    throttles: Mapped[int] = mapped_column(default=0)
+    crashes: Mapped[int] = mapped_column(default=0)
+    lease_owner: Mapped[str | None] = mapped_column(String(64))
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    scheduled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    deadline_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    # When the next wake-up is due, should this job still be queued then; and how many were sent.
+    wake_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    wakes: Mapped[int] = mapped_column(default=0)
+
+    upstream: Mapped[str | None] = mapped_column(String(64))
+    upstream_request_id: Mapped[str | None] = mapped_column(String(255))
+    output_text: Mapped[str | None] = mapped_column(Text)
+    # One message for each choice: content, reasoning, refusal, tool calls, finish reason.
+    output: Mapped[list[dict[str, object]] | None] = mapped_column(Document)
+    # The runs (choice, part, length) in the order published, where there was more than one part.
+    parts: Mapped[list[tuple[int, str, int]] | None] = mapped_column(Document)
+    # Characters of all parts; the closing event's offset is one more.
+    length: Mapped[int] = mapped_column(default=0)
+    finish_reason: Mapped[str | None] = mapped_column(String(255))
+    unverified: Mapped[bool] = mapped_column(default=False)
+    usage: Mapped[dict[str, object] | None] = mapped_column(Document)
+
+    error_category: Mapped[str | None] = mapped_column(String(32))
+    error_code: Mapped[str | None] = mapped_column(String(255))
+    error_status: Mapped[int | None]
+    error_message: Mapped[str | None] = mapped_column(Text)
+
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock())
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    first_delta_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (
+        UniqueConstraint("tenant", "idempotency_key"),
+        CheckConstraint(f"state IN ({_STATES})", name="state"),
+        CheckConstraint(f"lane IN ({_LANES})", name="lane"),
+        Index(
+            "ix_jobs_queued",
+            "wake_at",
+            postgresql_where=text("state = 'queued'"),
+            sqlite_where=text("state = 'queued'"),
+        ),
+        Index(
+            "ix_jobs_deadline",
+            "deadline_at",
+            postgresql_where=text("state = 'queued'"),
+            sqlite_where=text("state = 'queued'"),
+        ),
+        Index(
+            "ix_jobs_leased",
+            "lease_until",
+            postgresql_where=text("state = 'in_progress'"),
+            sqlite_where=text("state = 'in_progress'"),
+        ),
+    )
