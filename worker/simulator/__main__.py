@@ -1,0 +1,50 @@
+"""`python -m worker.simulator`: the simulator as a process of its own."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from worker.simulator import serve
+from worker.simulator.faults import FAULTS, PATTERNS
+from worker.simulator.script import Plan
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _print_faults() -> None:
+    sentences = {name: fault.sentence for name, fault in FAULTS.items()} | PATTERNS
+    for name, sentence in sentences.items():
+        _say(f"{name:22} {sentence}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m worker.simulator", description=Plan.__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="append JSON lines here")
+    parser.add_argument("--limit-requests-per-minute", type=int, default=0, metavar="N")
+    parser.add_argument("--faults", action="store_true", help="list the faults and exit")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Serve until SIGTERM, or list the faults."""
+    arguments = _arguments()
+    if arguments.faults:
+        _print_faults()
+        return
+    serve(
+        arguments.host,
+        arguments.port,
+        ready=lambda base_url: _say(f"listening {base_url}"),
+        record_path=arguments.record,
+        requests_per_minute=arguments.limit_requests_per_minute,
+    )
+
+
+if __name__ == "__main__":
+    main()
