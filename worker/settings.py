@@ -1,0 +1,121 @@
+"""Settings of one process: environment variables `DELTAWORKS_*`, frozen, refused when they clash.
+
+Every duration is in seconds and its name ends in `_s`.
+"""
+
+from functools import cache
+from pathlib import Path
+
+from platformdirs import user_state_path
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from worker.errors import ConfigurationError
+
+PREFIX = "DELTAWORKS_"
+
+
+class Settings(BaseSettings):
+    """What can be set. An unset URL means: the embedded engine of `home`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
+
+    home: Path = Field(default_factory=lambda: user_state_path("deltaworks"))
+    redis_url: str | None = None
+    broker_url: str | None = None
+    database_url: str | None = None
+    upstreams_file: Path | None = None
+
+    # How many streams one worker process carries at the same time.
+    streams: int = Field(500, ge=1, le=10_000)
+
+    # A job's lease, and how often all leases of a process are renewed.
+    lease_s: float = Field(30.0, ge=1.0)
+    renew_s: float = Field(10.0, gt=0)
+    sweep_s: float = Field(5.0, gt=0)
+
+    # How long a job may take from submit to its end.
+    interactive_deadline_s: float = Field(3600.0, gt=0)
+    bulk_deadline_s: float = Field(86_400.0, gt=0)
+
+    connect_timeout_s: float = Field(10.0, gt=0)
+    # As long as the first token's: servers exist that hold their headers back until then.
+    first_byte_timeout_s: float = Field(300.0, gt=0)
+    first_token_timeout_s: float = Field(300.0, gt=0)
+    # Between events that bear a token; comments and pings do not count.
+    token_gap_timeout_s: float = Field(120.0, gt=0)
+    attempt_timeout_s: float = Field(900.0, gt=0)
+    # How long a stream whose every choice has ended is read on for usage or a late error.
+    end_grace_s: float = Field(2.0, ge=0)
+
+    max_request_bytes: int = Field(20_000_000, ge=1_000)
+    max_event_bytes: int = Field(4_194_304, ge=1_000)
+
+    # Life of a channel's log after the end of its job.
+    log_ttl_s: float = Field(300.0, ge=0.1)
+    bulk_log_ttl_s: float = Field(60.0, ge=0.1)
+    bulk_flush_s: float = Field(0.25, ge=0)
+
+    # A reader that has heard nothing for this long asks the database.
+    silence_s: float = Field(15.0, gt=0)
+
+    @model_validator(mode="after")
+    def _settings_go_together(self) -> "Settings":
+        if self.renew_s * 2 > self.lease_s:
+            raise ValueError(
+                f"{PREFIX}RENEW_S={self.renew_s:g} leaves no second try within "
+                f"{PREFIX}LEASE_S={self.lease_s:g}; set it to at most half of the lease"
+            )
+        if self.broker_url and not self.redis_url and not self.broker_url.startswith("redis"):
+            raise ValueError(
+                f"{PREFIX}BROKER_URL names a broker that cannot carry the live channel; "
+                f"set {PREFIX}REDIS_URL as well"
+            )
+        return self
+
+    @property
+    def embedded_redis(self) -> bool:
+        """Whether neither a Redis nor a broker is configured, so that a private one is used."""
+        return not self.redis_url and not self.broker_url
+
+    @property
+    def embedded_database(self) -> bool:
+        """Whether no database is configured, so that SQLite in `home` is used."""
+        return not self.database_url
+
+    def deadline_s(self, lane: str) -> float:
+        """Seconds from its earliest start that a job of the lane has, unless it says otherwise."""
+        return self.bulk_deadline_s if lane == "bulk" else self.interactive_deadline_s
+
+    @property
+    def open_log_life_s(self) -> float:
+        """Seconds a log lives that nobody closes: longer than an attempt and its rescue take."""
+        return self.attempt_timeout_s + 3600
+
+    def closed_log_life_s(self, lane: str) -> float:
+        """Seconds that a finished job's log is kept."""
+        return self.bulk_log_ttl_s if lane == "bulk" else self.log_ttl_s
+
+
+@cache
+def load() -> Settings:
+    """The process's settings.
+
+    Raises:
+        ConfigurationError: names the variable, what is wrong with its value, and why.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(_sentences(error))) from None
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    return [_sentence(fault["loc"], fault["msg"]) for fault in error.errors(include_input=False)]
+
+
+def _sentence(location: tuple[int | str, ...], message: str) -> str:
+    said = message.removeprefix("Value error, ")
+    if not location:
+        return said
+    return f"{PREFIX}{str(location[0]).upper()}: {said}"
