@@ -1,0 +1,118 @@
+"""The database engine of one process, for PostgreSQL and for SQLite."""
+
+import msgspec
+from sqlalchemy import Connection, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from models import schema
+from worker.errors import ConfigurationError, SchemaOutdated
+
+DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+
+# Statements are short and no connection is held while bytes flow, so a few serve thousands of
+# streams.
+POSTGRES_CONNECTIONS = 8
+# SQLite has one writer at a time: queueing here is fair, waiting for its file lock is not.
+SQLITE_CONNECTIONS = 1
+# How long a statement waits for a connection, or SQLite for another process's write.
+WAIT_S = 30.0
+
+
+def asynchronous_url(url: str) -> str:
+    """The URL under the driver we use: psycopg 3, aiosqlite.
+
+    Raises:
+        ConfigurationError: no database URL, or one of another database.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigurationError(
+            "DELTAWORKS_DATABASE_URL is no database URL; "
+            "write postgresql://user@host/name or sqlite:////path/to/file.db"
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        return parsed.set(drivername="sqlite+aiosqlite").render_as_string(hide_password=False)
+    if backend not in DRIVERS:
+        raise ConfigurationError(
+            f"DELTAWORKS_DATABASE_URL: {backend} is not supported; use postgresql or sqlite"
+        )
+    return parsed.set(drivername=DRIVERS[backend]).render_as_string(hide_password=False)
+
+
+def connect(url: str) -> AsyncEngine:
+    """An engine for the URL; no connection is opened yet.
+
+    Raises:
+        ConfigurationError: see `asynchronous_url`.
+    """
+    url = asynchronous_url(url)
+    if url.startswith("sqlite"):
+        return _sqlite(url)
+    return create_async_engine(
+        url,
+        pool_size=POSTGRES_CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=WAIT_S,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": 10},
+        json_serializer=_to_json,
+        json_deserializer=msgspec.json.decode,
+        hide_parameters=True,
+    )
+
+
+async def require_schema(engine: AsyncEngine) -> None:
+    """Refuse a database that lacks a migration.
+
+    Raises:
+        SchemaOutdated: names the command that mends it.
+    """
+    async with engine.connect() as connection:
+        found = await connection.run_sync(schema.revision)
+    if schema.outdated(found):
+        at = f"at revision {found}" if found else "empty"
+        raise SchemaOutdated(
+            f"the database is {at}, this version needs {schema.HEAD}; run: deltaworks db upgrade"
+        )
+
+
+def _sqlite(url: str) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        pool_size=SQLITE_CONNECTIONS,
+        max_overflow=0,
+        pool_timeout=WAIT_S,
+        json_serializer=_to_json,
+        json_deserializer=msgspec.json.decode,
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # we send BEGIN ourselves
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        # With WAL a commit survives a killed process; NORMAL may lose the last ones to a power
+        # cut, and what was announced must not be lost.
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute(f"PRAGMA busy_timeout = {int(WAIT_S * 1000)}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # Single statements commit themselves. A transaction takes the write lock at once: one
+        # that reads first and writes later fails if another wrote in between.
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _to_json(document: object) -> str:
+    return msgspec.json.encode(document).decode()

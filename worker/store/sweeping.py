@@ -1,0 +1,87 @@
+"""Jobs as the sweep sees them: due for a wake-up, past their deadline, or left by a dead process.
+
+Each method takes one small portion, and may run in several copies at once: a row that another
+copy is changing is left to it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, case, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from sqlalchemy.orm import InstrumentedAttribute
+
+from models import Job, JobState, clock
+from worker.errors import Category
+from worker.store.holds import NO_LEASE
+from worker.store.jobs import FIRST_REWAKE_S
+
+# After this many doublings the interval between two wake-ups of one job stays as it is.
+DOUBLINGS = 6
+
+
+class Due(NamedTuple):
+    """A queued job whose wake-up is to be sent now."""
+
+    id: str
+    lane: str
+
+
+class Sweeping:
+    """The sweep's side of the jobs table."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        single = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._session = async_sessionmaker(single, expire_on_commit=False)
+        self._skips_locked = engine.dialect.name == "postgresql"
+
+    async def due(self, limit: int) -> Sequence[Due]:
+        """Queued jobs whose wake-up is due; their next one is put off, twice as long each time."""
+        steps = [(Job.wakes == n, clock(FIRST_REWAKE_S * 2**n)) for n in range(DOUBLINGS)]
+        later = case(*steps, else_=clock(FIRST_REWAKE_S * 2**DOUBLINGS))
+        where = Job.state == JobState.QUEUED.value, Job.wake_at <= clock()
+        changes = {"wake_at": later, "wakes": Job.wakes + 1}
+        jobs = await self._change(where, Job.wake_at, changes, limit)
+        return [Due(job.id, job.lane) for job in jobs]
+
+    async def rescue(self, limit: int) -> Sequence[Job]:
+        """Jobs whose holder let the lease expire: queued again at once, the attempt raised."""
+        where = Job.state == JobState.IN_PROGRESS.value, Job.lease_until <= clock()
+        changes = {
+            **NO_LEASE,
+            "state": JobState.QUEUED.value,
+            "attempt": Job.attempt + 1,
+            "crashes": Job.crashes + 1,
+            "wake_at": clock(),
+            "wakes": 0,
+        }
+        return await self._change(where, Job.lease_until, changes, limit)
+
+    async def overdue(self, limit: int) -> Sequence[Job]:
+        """Queued jobs past their deadline: failed with category `deadline`, the attempt raised.
+
+        A job in progress is ended at its deadline by its holder, who keeps its text.
+        """
+        where = Job.state == JobState.QUEUED.value, Job.deadline_at <= clock()
+        changes = {
+            "state": JobState.FAILED.value,
+            "attempt": Job.attempt + 1,
+            "error_category": Category.DEADLINE.value,
+            "error_message": "the deadline passed while the job was queued",
+            "finished_at": clock(),
+        }
+        return await self._change(where, Job.deadline_at, changes, limit)
+
+    async def _change(
+        self,
+        where: Sequence[ColumnElement[bool]],
+        order: InstrumentedAttribute[object],
+        changes: Mapping[str, object],
+        limit: int,
+    ) -> Sequence[Job]:
+        portion = select(Job.id).where(*where).order_by(order).limit(limit)
+        if self._skips_locked:
+            portion = portion.with_for_update(skip_locked=True)
+        statement = update(Job).where(Job.id.in_(portion), *where).values(changes).returning(Job)
+        async with self._session() as session:
+            return list(await session.scalars(statement))
