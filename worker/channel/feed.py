@@ -1,0 +1,223 @@
+"""One attempt's side of its job's channel: what it has to say, composed into writes."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
+
+from msgspec import Struct, structs
+
+from worker.channel.events import Delta, End, Retrying, Started, ToolCall, encode
+from worker.channel.log import Mode, Result, Write
+from worker.stream.runs import Piece
+from worker.stream.transcript import Transcript
+
+# A log past this size is rewritten in few large pieces; the next time at twice the size.
+REWRITE_BYTES = 4_000_000
+# A rebuilt log's pieces, in characters: 64 KB where the text is ASCII.
+PIECE_CHARACTERS = 65_536
+# What Redis keeps for an entry besides its JSON, about.
+ENTRY_BYTES = 48
+
+
+class Channel(Struct, frozen=True, kw_only=True):
+    """Whose channel it is. Lives are those of the log, in seconds: while it runs, and after."""
+
+    job: str
+    attempt: int
+    bulk: bool
+    open_life_s: float
+    closed_life_s: float
+
+
+class Place(Enum):
+    """What the feed knows of its log."""
+
+    NEW = "new"  # nothing written yet
+    FOLLOWS = "follows"  # the log's last entry is ours
+    LOST = "lost"  # the log lacks what we wrote; the database is to confirm that we still hold
+    REBUILD = "rebuild"  # confirmed: everything is to be written anew
+    SHUT = "shut"  # fenced, or ended and written
+
+
+class Feed:
+    """Collects an attempt's events and composes them into writes.
+
+    The holder's methods are synchronous: they record, and tell the publisher by `touched`.
+    `fenced` is called once, when a higher attempt turns out to exist.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_fenced",
+        "_log_bytes",
+        "_log_limit",
+        "_sent",
+        "_started",
+        "_touched",
+        "channel",
+        "closed_at",
+        "dirty",
+        "place",
+        "transcript",
+    )
+
+    def __init__(
+        self,
+        channel: Channel,
+        transcript: Transcript,
+        touched: "Callable[[Feed], None]",
+        fenced: Callable[[], None],
+    ) -> None:
+        self.channel = channel
+        self.transcript = transcript
+        self.place = Place.NEW
+        # Whether the publisher has it on its list.
+        self.dirty = False
+        self.closed_at: float | None = None
+        self._touched = touched
+        self._fenced = fenced
+        self._started: Started | None = None
+        self._closing: Retrying | End | None = None
+        self._sent = ""
+        self._log_bytes = 0
+        self._log_limit = REWRITE_BYTES
+
+    def id(self, offset: int) -> str:
+        """The event id of an offset in this attempt."""
+        return f"{self.channel.attempt}-{offset}"
+
+    def start(self, upstream: str, model: str) -> None:
+        """Announce the attempt: readers drop all earlier text."""
+        self._started = Started(id=self.id(0), job=self.channel.job, upstream=upstream, model=model)
+        self._touched(self)
+
+    def grew(self) -> None:
+        """Say that the transcript has grown. Called for each network read: the hot path."""
+        if not self.dirty:
+            self._touched(self)
+
+    def close(self, closing: Retrying | End) -> None:
+        """Announce the attempt's last event, whose row is committed."""
+        self._closing = closing
+        self.closed_at = time.monotonic()
+        self._touched(self)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job's end is committed: then nobody can hold it any more."""
+        return isinstance(self._closing, End)
+
+    def compose(self) -> Write | None:
+        """What is to be written next, or None where there is nothing."""
+        if self.place is Place.REBUILD:
+            return self._write(Mode.REBUILD, [*self._opening(), *self._rebuilt(), *self._end()])
+        if self.place is Place.FOLLOWS:
+            return self._write(Mode.APPEND, [*self._deltas(self.transcript.take()), *self._end()])
+        if self.place is Place.NEW and (self._started or self._closing):
+            pieces = self._deltas(self.transcript.take())
+            return self._write(Mode.FIRST, [*self._opening(), *pieces, *self._end()])
+        return None
+
+    def applied(self, write: Write, result: Result) -> None:
+        """Take in what the script said of the write."""
+        if result is Result.FENCED:
+            self.shut()
+            self._fenced()
+        elif result is Result.LOST:
+            self.place = Place.LOST
+        elif self._closing is not None and write.last == self._closing.id:
+            self.place = Place.SHUT
+        else:
+            self._follow(write)
+
+    def confirmed(self, holds: bool) -> None:
+        """Take in whether the database says that this attempt still stands."""
+        if holds:
+            self.place = Place.REBUILD
+            self._touched(self)
+        else:
+            self.shut()
+            self._fenced()
+
+    def shut(self) -> None:
+        """Write nothing more."""
+        self.place = Place.SHUT
+
+    def _follow(self, write: Write) -> None:
+        size = sum(len(payload) + ENTRY_BYTES for _, payload in write.entries)
+        self._log_bytes = size if write.mode is Mode.REBUILD else self._log_bytes + size
+        self.place = Place.FOLLOWS
+        self._sent = write.last
+        if self._log_bytes > self._log_limit:
+            self._log_limit *= 2
+            self.place = Place.REBUILD
+
+    def _write(self, mode: Mode, entries: list[tuple[str, bytes]]) -> Write | None:
+        if not entries:
+            return None
+        lives = self.channel.closed_life_s if self.ended else self.channel.open_life_s
+        sets_life = self.ended or mode is not Mode.APPEND
+        return Write(
+            job=self.channel.job,
+            mode=mode,
+            entries=tuple(entries),
+            predecessor=self._sent if mode is Mode.APPEND else "",
+            life_ms=int(lives * 1000) if sets_life else 0,
+            opens=mode is not Mode.APPEND and not self.ended,
+            closes=self.ended,
+        )
+
+    def _opening(self) -> Iterator[tuple[str, bytes]]:
+        if self._started is not None:
+            yield self._started.id, encode(self._started)
+
+    def _end(self) -> Iterator[tuple[str, bytes]]:
+        if self._closing is not None:
+            yield self._closing.id, encode(self._closing)
+
+    def _rebuilt(self) -> Iterator[tuple[str, bytes]]:
+        for piece in self.transcript.replay():
+            yield from self._deltas(_cut(piece))
+
+    def _deltas(self, pieces: Iterable[Piece]) -> Iterator[tuple[str, bytes]]:
+        for piece in pieces:
+            id = self.id(piece.end)
+            yield id, encode(_delta(id, self.channel.job, piece))
+
+
+def _cut(piece: Piece) -> Iterator[Piece]:
+    """The piece in portions; one that opens a tool call counts one character more than it has."""
+    if len(piece.text) <= PIECE_CHARACTERS or piece.extra is not None:
+        yield piece
+        return
+    at, opening = piece.at, piece.end - piece.at - len(piece.text)
+    for begin in range(0, len(piece.text), PIECE_CHARACTERS):
+        text = piece.text[begin : begin + PIECE_CHARACTERS]
+        end = piece.at + opening + begin + len(text)
+        first = begin == 0
+        yield structs.replace(
+            piece,
+            at=at,
+            end=end,
+            text=text,
+            id=piece.id if first else None,
+            name=piece.name if first else None,
+        )
+        at = end
+
+
+def _delta(id: str, job: str, piece: Piece) -> Delta:
+    call = None
+    if piece.index is not None:
+        call = ToolCall(piece.index, piece.id, piece.name, piece.text)
+    return Delta(
+        id=id,
+        job=job,
+        at=piece.at,
+        choice=piece.choice,
+        text=piece.text if piece.part == "text" else None,
+        reasoning=piece.text if piece.part == "reasoning" else None,
+        refusal=piece.text if piece.part == "refusal" else None,
+        tool_call=call,
+        extra=piece.extra,
+    )

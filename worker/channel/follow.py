@@ -1,0 +1,166 @@
+"""Following a job: every event from a cursor to the end, without a gap and without a duplicate.
+
+Subscribe and wait for the confirmation; read the log from the cursor; then take live messages.
+A message that does not follow what the reader has sends it back to the log, and where the log
+does not help, to the database.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
+
+from redis.exceptions import RedisError
+
+from models import JobState
+from worker.channel.events import (
+    START,
+    ChannelEvent,
+    Cursor,
+    Delta,
+    End,
+    Retrying,
+    Started,
+    decode,
+    extent,
+    tail,
+)
+from worker.channel.hub import Hub, Subscription
+from worker.channel.inquiry import Inquiry
+from worker.channel.log import Log, channel_name
+from worker.channel.replay import replay
+from worker.errors import InvalidCursor
+
+# How long a new reader waits for Redis before it asks the database instead.
+JOIN_S = 1.0
+
+
+class Gap(Exception):
+    """An event does not follow what the reader has; `taken` are those before it that do."""
+
+    def __init__(self, taken: Sequence[ChannelEvent]) -> None:
+        super().__init__()
+        self.taken = taken
+
+
+class Position:
+    """Where a reader stands, and what each event is to it."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self.cursor = cursor
+        self.ended = False
+        # Whether the cursor is as the reader gave it: nothing has confirmed it yet.
+        self.untried = True
+        # Entries of lower attempts are void: the database's row has a higher one.
+        self.floor = 0
+
+    def take_all(self, events: Iterable[ChannelEvent]) -> list[ChannelEvent]:
+        """Those of the events that are new to the reader, cut to what is new.
+
+        Raises:
+            Gap: something between the reader's cursor and an event is missing.
+        """
+        taken: list[ChannelEvent] = []
+        for event in events:
+            cursor = event.cursor
+            if cursor <= self.cursor or cursor.attempt < self.floor:
+                continue
+            fitted = self._fitted(event, cursor)
+            if fitted is None:
+                raise Gap(taken)
+            taken.append(fitted)
+            self.cursor = cursor
+            self.untried = False
+            self.ended = isinstance(event, End)
+        return taken
+
+    def _fitted(self, event: ChannelEvent, cursor: Cursor) -> ChannelEvent | None:
+        """What of the event is new; None where something before it is missing."""
+        same = cursor.attempt == self.cursor.attempt
+        if isinstance(event, Started):
+            return event
+        if isinstance(event, Delta):
+            if not same or event.at > self.cursor.offset:
+                return None
+            new = cursor.offset - self.cursor.offset
+            return tail(event, new) if new < extent(event) else event
+        if isinstance(event, Retrying) and not same:
+            return event  # voids the text of an attempt that the reader never saw
+        seen = self.cursor.offset if same else 0
+        return event if seen >= cursor.offset - 1 else None
+
+
+class Follower:
+    """Follows jobs over the collaborators of one process."""
+
+    def __init__(self, hub: Hub, log: Log, inquiry: Inquiry, silence_s: float) -> None:
+        self.hub = hub
+        self._log = log
+        self._inquiry = inquiry
+        self._silence_s = silence_s
+
+    async def follow(self, job: str, after: Cursor = START) -> AsyncIterator[ChannelEvent]:
+        """The events of the job beyond the cursor, up to and with its closing event.
+
+        The deltas after the last `started`, concatenated, are the saved output. Works while
+        Redis is away too: then the end is learned from the database.
+
+        Raises:
+            JobNotFound: no job has this id.
+            InvalidCursor: the cursor lies beyond what the job has published.
+        """
+        position = Position(after)
+        patience = min(JOIN_S, self._silence_s)
+        async with self.hub.subscribe(channel_name(job)) as subscription:
+            while not position.ended:
+                for event in await self._hear(job, position, subscription, patience):
+                    yield event
+                patience = self._silence_s
+
+    async def _hear(
+        self, job: str, position: Position, subscription: Subscription, patience_s: float
+    ) -> Sequence[ChannelEvent]:
+        try:
+            message = await subscription.get(patience_s)
+        except TimeoutError:
+            return await self._ask(job, position)
+        if message is not Subscription.RENEWED:
+            with suppress(Gap):
+                return position.take_all([decode(message)])
+        return await self._read(job, position)
+
+    async def _read(self, job: str, position: Position) -> Sequence[ChannelEvent]:
+        try:
+            events = await self._log.read(job, position.cursor)
+        except (RedisError, OSError):
+            events = None
+        if events is None:
+            return await self._ask(job, position)
+        if not events and position.untried:
+            return await self._doubt(job, position)
+        taken: list[ChannelEvent] = []
+        try:
+            taken += position.take_all(events)
+        except Gap as gap:
+            taken += gap.taken
+            taken += await self._ask(job, position)
+        return taken
+
+    async def _doubt(self, job: str, position: Position) -> Sequence[ChannelEvent]:
+        """Look at a cursor beyond which the log has nothing: is it at the end, or past it?"""
+        newest = await self._log.newest(job)
+        rest = await self._ask(job, position)
+        if newest is not None and newest < position.cursor and not position.ended:
+            raise InvalidCursor(f"cursor: {position.cursor} is beyond {newest}; start over")
+        return rest
+
+    async def _ask(self, job: str, position: Position) -> Sequence[ChannelEvent]:
+        row = await self._inquiry.job(job)
+        if JobState(row.state).terminal:
+            rest = list(replay(row, position.cursor))
+            position.ended = True
+            return rest
+        if position.cursor.attempt > row.attempt:
+            raise InvalidCursor(
+                f"cursor: {position.cursor} is of an attempt that has not begun; start over"
+            )
+        position.floor = row.attempt
+        return ()

@@ -1,0 +1,171 @@
+"""One pub/sub connection for all subscriptions of a process.
+
+redis-py's own PubSub reconnects silently and loses what was published meanwhile; here each
+(re)subscription is confirmed to its subscribers, who then read what they missed.
+"""
+
+import asyncio
+import logging
+import math
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
+
+logger = logging.getLogger(__name__)
+
+# A subscriber that lets more messages than this wait has to read the log instead.
+MOST_WAITING = 1_000
+# A connection on which nothing came, not even the answer to a ping, is given up after two of
+# these.
+PING_S = 10.0
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 1.0
+
+
+class Subscription:
+    """What has come on one channel since the last look.
+
+    `RENEWED` stands for a gap: the channel was (re)subscribed, or messages were dropped because
+    the subscriber was slow. The subscriber has to read the log.
+    """
+
+    RENEWED = b""
+
+    def __init__(self) -> None:
+        self._waiting: deque[bytes] = deque()
+        self._arrived = asyncio.Event()
+
+    def put(self, message: bytes) -> None:
+        """Hand a message over; never blocks."""
+        if len(self._waiting) >= MOST_WAITING:
+            return self.renew()
+        self._waiting.append(message)
+        self._arrived.set()
+        return None
+
+    def renew(self) -> None:
+        """Drop what waits and say so: the log has it all."""
+        self._waiting.clear()
+        self._waiting.append(self.RENEWED)
+        self._arrived.set()
+
+    async def get(self, timeout_s: float | None) -> bytes:
+        """The next message, or `RENEWED`.
+
+        Raises:
+            TimeoutError: nothing came in time.
+        """
+        if not self._waiting:
+            self._arrived.clear()
+            async with asyncio.timeout(timeout_s):
+                await self._arrived.wait()
+        return self._waiting.popleft()
+
+
+class _Channel:
+    """The subscriptions of one channel, and whether Redis has confirmed it on this connection."""
+
+    __slots__ = ("confirmed", "subscriptions")
+
+    def __init__(self) -> None:
+        self.subscriptions: set[Subscription] = set()
+        self.confirmed = False
+
+
+class Hub:
+    """Subscribes channels on one connection and hands their messages out."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._channels: dict[bytes, _Channel] = {}
+        self._connection: AbstractConnection | None = None
+        self._heard = False
+
+    async def run(self) -> None:
+        """Keep the connection until cancelled, whatever happens to Redis."""
+        pause = FIRST_PAUSE_S
+        while True:
+            connection = self._redis.connection_pool.make_connection()
+            try:
+                await self._serve(connection)
+            except (RedisError, OSError, TimeoutError) as error:
+                if self._connection is not None:
+                    pause = FIRST_PAUSE_S
+                logger.warning("the channel's connection is renewed: %s", type(error).__name__)
+            finally:
+                self._connection = None
+                await connection.disconnect(nowait=True)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LAST_PAUSE_S)
+
+    @asynccontextmanager
+    async def subscribe(self, channel: str) -> AsyncIterator[Subscription]:
+        """A subscription; its first message is `RENEWED`, once Redis has confirmed it."""
+        name, subscription = channel.encode(), Subscription()
+        subscribed = self._channels.setdefault(name, _Channel())
+        subscribed.subscriptions.add(subscription)
+        if subscribed.confirmed:
+            subscription.renew()
+        else:
+            await self._send("SUBSCRIBE", name)
+        try:
+            yield subscription
+        finally:
+            subscribed.subscriptions.discard(subscription)
+            if not subscribed.subscriptions and self._channels.get(name) is subscribed:
+                del self._channels[name]
+                await self._send("UNSUBSCRIBE", name)
+
+    async def _serve(self, connection: AbstractConnection) -> None:
+        await connection.connect()
+        self._connection = connection
+        for channel in self._channels.values():
+            channel.confirmed = False
+        if self._channels:
+            await self._send("SUBSCRIBE", *self._channels)
+        async with asyncio.TaskGroup() as tasks:
+            pings = tasks.create_task(self._ping_for_ever(connection))
+            try:
+                while True:
+                    self._dispatch(await connection.read_response(True, math.inf))
+            finally:
+                pings.cancel()
+
+    def _dispatch(self, message: object) -> None:
+        self._heard = True
+        if not isinstance(message, list) or len(message) != 3:
+            return
+        kind, channel, payload = message
+        found = self._channels.get(channel)
+        if found is None:
+            return
+        if kind == b"message":
+            for subscription in found.subscriptions:
+                subscription.put(payload)
+        elif kind == b"subscribe":
+            # Also when it is the echo of an earlier, cancelled subscription: looking at the log
+            # once too often costs little.
+            found.confirmed = True
+            for subscription in found.subscriptions:
+                subscription.renew()
+
+    async def _ping_for_ever(self, connection: AbstractConnection) -> None:
+        while True:
+            self._heard = False
+            await asyncio.sleep(PING_S)
+            if not self._heard:
+                await self._send("PING")
+                await asyncio.sleep(PING_S)
+                if not self._heard:
+                    await connection.disconnect(nowait=True)
+                    return
+
+    async def _send(self, command: str, *arguments: bytes) -> None:
+        connection = self._connection
+        if connection is None:
+            return  # the next connection subscribes all channels
+        with suppress(RedisError, OSError):  # the reading side notices the same, and reconnects
+            await connection.send_command(command, *arguments, check_health=False)

@@ -1,0 +1,143 @@
+"""A job's log in Redis: its keys, the one script that writes it, and reading it."""
+
+import time
+from collections.abc import Iterable, Sequence
+from enum import IntEnum, StrEnum
+from importlib.resources import files
+
+from msgspec import Struct
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from worker.channel.events import ChannelEvent, Cursor, decode
+
+# Jobs started and not announced as ended, by time: a hint for the sweep.
+OPEN = "deltaworks:open"
+# One message for each job that was cancelled: its holder stops the stream.
+STOP = "deltaworks:stop"
+
+_SCRIPT = files("worker.channel").joinpath("append.lua").read_bytes()
+
+
+def log_key(job: str) -> str:
+    """The stream that holds the job's events."""
+    return f"deltaworks:{{{job}}}:log"
+
+
+def channel_name(job: str) -> str:
+    """The pub/sub channel that carries the job's events live."""
+    return f"deltaworks:{{{job}}}"
+
+
+class Mode(StrEnum):
+    """How a write joins the log; see `append.lua`."""
+
+    APPEND = "append"
+    FIRST = "first"
+    REBUILD = "rebuild"
+    END = "end"
+
+
+class Result(IntEnum):
+    """What the script says of one job's write."""
+
+    APPLIED = 1
+    BEFORE = 2
+    FENCED = 3
+    LOST = 4
+
+
+class Write(Struct, frozen=True):
+    """The events that one job contributes to a flush; immutable, so it can be sent again as is.
+
+    `life_ms` 0 leaves the log's remaining life as it is.
+    """
+
+    job: str
+    mode: Mode
+    entries: tuple[tuple[str, bytes], ...]
+    predecessor: str = ""
+    life_ms: int = 0
+    opens: bool = False
+    closes: bool = False
+
+    @property
+    def last(self) -> str:
+        """The id of the last entry."""
+        return self.entries[-1][0]
+
+
+class Log:
+    """Reads and writes the logs of all jobs over one Redis client."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._sha: str | None = None
+
+    async def write(self, writes: Sequence[Write]) -> list[Result]:
+        """Apply the writes, all of one cluster slot group, in one call.
+
+        Raises:
+            RedisError: nothing is known of any write; sending them again unchanged is safe.
+        """
+        keys = [log_key(write.job) for write in writes]
+        arguments: list[str | bytes | int] = []
+        for write in writes:
+            arguments += (write.mode, write.predecessor, write.life_ms, len(write.entries))
+            for entry in write.entries:
+                arguments += entry
+        opened = {write.job: time.time() for write in writes if write.opens}
+        if opened:
+            await self._redis.zadd(OPEN, opened)
+        codes = await self._run(keys, arguments)
+        await self.announced(write.job for write in writes if write.closes)
+        return [Result(code) for code in codes]
+
+    async def _run(
+        self, keys: Sequence[str], arguments: Sequence[str | bytes | int]
+    ) -> Sequence[int]:
+        if self._sha is None:
+            self._sha = str(await self._redis.script_load(_SCRIPT))
+        call = ("EVALSHA", self._sha, len(keys), *keys, *arguments)
+        try:
+            codes: Sequence[int] = await self._redis.execute_command(*call)
+        except NoScriptError:
+            self._sha = None
+            return await self._run(keys, arguments)
+        return codes
+
+    async def announced(self, jobs: Iterable[str]) -> None:
+        """Take jobs off the list of those whose end has yet to be announced."""
+        if ended := list(jobs):
+            await self._redis.zrem(OPEN, *ended)
+
+    async def unannounced(self, older_than_s: float, limit: int) -> list[str]:
+        """Jobs that started at least so long ago and whose end nobody has announced."""
+        until = time.time() - older_than_s
+        found = await self._redis.zrangebyscore(OPEN, "-inf", until, start=0, num=limit)
+        return [_text(job) for job in found]
+
+    async def read(self, job: str, after: Cursor) -> list[ChannelEvent] | None:
+        """The log's events beyond the cursor, or None where there is no log.
+
+        The first may begin before the cursor's offset and end after it.
+        """
+        key = log_key(job)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.exists(key)
+        pipe.xrange(key, min=f"({after}")
+        exists, entries = await pipe.execute()
+        return [decode(fields[b"e"]) for _, fields in entries] if exists else None
+
+    async def newest(self, job: str) -> Cursor | None:
+        """The id of the log's last entry; None where there is no log."""
+        entries = await self._redis.xrevrange(log_key(job), count=1)
+        return Cursor.parse(_text(entries[0][0])) if entries else None
+
+    async def stop(self, job: str) -> None:
+        """Tell the job's holder, whichever process it is, that it has lost the job."""
+        await self._redis.publish(STOP, job)
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
