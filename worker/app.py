@@ -1,0 +1,106 @@
+"""The Celery application: queues, routes, delivery. Tasks are found, and sent, by name.
+
+`celery -A worker.app worker` works, and so does `deltaworks worker`.
+"""
+
+import asyncio
+import logging
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+from models import Lane
+from worker import settings
+from worker.endpoints import resolve
+
+logger = logging.getLogger(__name__)
+
+RUN_JOB = "deltaworks.run_job"
+SUBMIT = "deltaworks.submit"
+SWEEP = "deltaworks.sweep"
+
+QUEUES = (Lane.INTERACTIVE.value, Lane.BULK.value, SUBMIT, SWEEP)
+
+# Redelivery of what a dead worker had fetched; far above the longest attempt, and harmless when
+# it comes too early: the claim makes a second delivery a no-op.
+VISIBILITY_TIMEOUT_S = 7200
+# How long a submit waits for the broker to take its wake-up; the sweep sends it otherwise.
+WAKE_S = 3.0
+
+app = Celery("deltaworks", include=["worker.tasks"], set_as_current=False)
+
+
+def _defaults() -> dict[str, object]:
+    """Read when the application is first used, not when it is imported."""
+    chosen, broker_url = settings.load(), resolve().broker_url
+    return {
+        "broker_url": broker_url,
+        "broker_transport_options": _transport_options(broker_url),
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        # Whoever can write to the broker can run a task: never by pickle.
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        "task_default_queue": Lane.INTERACTIVE.value,
+        "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
+        "task_create_missing_queues": False,
+        "task_routes": {SUBMIT: {"queue": SUBMIT}, SWEEP: {"queue": SWEEP}},
+        "worker_pool": "threads",
+        "worker_concurrency": chosen.streams,
+        "worker_prefetch_multiplier": 1,
+        # A broker that blinks must not throw away paid tokens: the lease decides who owns a job.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_hijack_root_logger": False,
+        "worker_send_task_events": False,
+        # The arguments of deltaworks.submit are prompts.
+        "worker_log_color": False,
+        "beat_schedule": {
+            "sweep": {
+                "task": SWEEP,
+                "schedule": chosen.sweep_s,
+                "options": {"expires": 2 * chosen.sweep_s},
+            }
+        },
+        # The schedule is code; what beat remembers of it need not outlive the process.
+        "beat_scheduler": "celery.beat:Scheduler",
+        "timezone": "UTC",
+    }
+
+
+def _transport_options(broker_url: str) -> dict[str, object]:
+    if not broker_url.startswith(("redis", "rediss")):
+        return {"confirm_publish": True}
+    return {
+        "visibility_timeout": VISIBILITY_TIMEOUT_S,
+        "socket_timeout": 30,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        # Unacknowledged messages are restored within seconds instead of up to 100 s.
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+    }
+
+
+app.add_defaults(_defaults)
+
+
+async def wake(id: str, lane: str) -> bool:
+    """Send the job's wake-up; False where the broker did not take it in time.
+
+    kombu is synchronous and waits long for a silent broker: it has a thread of its own, and is
+    not waited for beyond `WAKE_S`.
+    """
+    try:
+        async with asyncio.timeout(WAKE_S):
+            await asyncio.to_thread(_send, id, lane)
+    except Exception as error:  # kombu raises what its transport raises; the row is the truth
+        logger.warning("job %s: the broker did not take its wake-up: %s", id, type(error).__name__)
+        return False
+    return True
+
+
+def _send(id: str, lane: str) -> None:
+    app.send_task(RUN_JOB, args=(id,), queue=lane, retry=False)

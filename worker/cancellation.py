@@ -1,0 +1,33 @@
+"""Cancelling a job: one statement decides, then everybody is told."""
+
+import logging
+
+from redis.exceptions import RedisError
+
+from models import Job
+from worker.channel.announce import announce_end
+from worker.channel.log import Log
+from worker.settings import Settings
+from worker.store import Jobs
+
+logger = logging.getLogger(__name__)
+
+
+async def cancel(id: str, jobs: Jobs, log: Log, settings: Settings) -> tuple[Job, bool]:
+    """Cancel the job unless it has ended. Its attempt is raised, so its holder has lost it.
+
+    Returns:
+        The job as it stands now, and whether this call cancelled it.
+
+    Raises:
+        JobNotFound: no job has this id.
+    """
+    job, cancelled = await jobs.cancel(id)
+    if cancelled:
+        try:
+            await announce_end(log, job, settings.closed_log_life_s(job.lane))
+            await log.stop(id)
+        except (RedisError, OSError) as error:
+            # Readers ask the database, and the holder loses at its next renewal.
+            logger.warning("job %s: cancelled, not announced: %s", id, type(error).__name__)
+    return job, cancelled

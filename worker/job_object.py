@@ -1,0 +1,62 @@
+"""The job object: what `show --json`, the API and webhooks say of a job."""
+
+from datetime import datetime
+
+from models import Job, JobState
+from worker.channel.events import Cursor
+from worker.channel.replay import end_cursor
+
+
+def job_object(job: Job, published: Cursor | None = None) -> dict[str, object]:
+    """The job as a JSON object; moments are ISO 8601 in UTC.
+
+    Args:
+        job: its row.
+        published: the last id of its live log, where it has one: the cursor while it runs.
+    """
+    terminal = JobState(job.state).terminal
+    cursor = end_cursor(job) if terminal else published or Cursor(job.attempt, 0)
+    return {
+        "id": job.id,
+        "object": "job",
+        "state": job.state,
+        "lane": job.lane,
+        "model": job.model,
+        "upstream": job.upstream,
+        "attempt": job.attempt,
+        "failures": job.failures,
+        "throttles": job.throttles,
+        "output_text": job.output_text,
+        "output": job.output,
+        "finish_reason": job.finish_reason,
+        "unverified": job.unverified,
+        "usage": job.usage,
+        "cost": None,
+        "error": _error(job),
+        "cursor": str(cursor),
+        "metadata": job.labels or {},
+        "batch_id": job.batch_id,
+        "custom_id": job.custom_id,
+        "retry_of": job.retry_of,
+        "created_at": _moment(job.created_at),
+        "scheduled_at": _moment(job.scheduled_at),
+        "started_at": _moment(job.started_at),
+        "first_delta_at": _moment(job.first_delta_at),
+        "finished_at": _moment(job.finished_at),
+        "deadline_at": _moment(job.deadline_at),
+    }
+
+
+def _error(job: Job) -> dict[str, object] | None:
+    if job.error_category is None:
+        return None
+    return {
+        "category": job.error_category,
+        "code": job.error_code,
+        "status": job.error_status,
+        "message": job.error_message,
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat().replace("+00:00", "Z")

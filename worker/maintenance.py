@@ -1,0 +1,71 @@
+"""The sweep: what nobody else does, every few seconds, in small portions, in several copies."""
+
+import logging
+
+from redis.exceptions import RedisError
+
+from models import JobState
+from worker.channel.announce import announce_end, announce_lost
+from worker.channel.log import Log
+from worker.leases import Leases
+from worker.settings import Settings
+from worker.store import Store
+from worker.submission import Wake
+
+logger = logging.getLogger(__name__)
+
+# Rows one step takes at a time; what is left waits for the next turn.
+PORTION = 500
+# An end that its holder has not announced for so long is announced by the sweep.
+UNANNOUNCED_S = 10.0
+
+
+class Sweep:
+    """One turn stages due jobs, rescues expired leases, ends overdue jobs, announces ends."""
+
+    def __init__(
+        self, store: Store, log: Log, wake: Wake, leases: Leases, settings: Settings
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._wake = wake
+        self._leases = leases
+        self._settings = settings
+
+    async def turn(self) -> None:
+        """Take one portion of each kind of work."""
+        await self._end_overdue()
+        await self._rescue()
+        await self._stage()
+        try:
+            await self._announce()
+        except (RedisError, OSError) as error:
+            logger.warning("the sweep could not announce: %s", type(error).__name__)
+
+    async def _stage(self) -> None:
+        for job in await self._store.sweeping.due(PORTION):
+            if not await self._wake(job.id, job.lane):
+                return  # the broker is away; the others' next wake-up comes by itself
+
+    async def _rescue(self) -> None:
+        # A database that was away could not be told of renewals: it must first have been up
+        # for a whole lease.
+        if self._leases.database_up_s() < self._settings.lease_s:
+            return
+        for job in await self._store.sweeping.rescue(PORTION):
+            logger.warning("job %s: rescued, attempt %d is void", job.id, job.attempt - 1)
+            await announce_lost(self._log, job, self._settings.open_log_life_s)
+
+    async def _end_overdue(self) -> None:
+        for job in await self._store.sweeping.overdue(PORTION):
+            await announce_end(self._log, job, self._settings.closed_log_life_s(job.lane))
+
+    async def _announce(self) -> None:
+        open_jobs = await self._log.unannounced(UNANNOUNCED_S, PORTION)
+        rows = await self._store.jobs.many(open_jobs)
+        for id in open_jobs:
+            job = rows.get(id)
+            if job is None:
+                await self._log.announced([id])
+            elif JobState(job.state).terminal:
+                await announce_end(self._log, job, self._settings.closed_log_life_s(job.lane))

@@ -1,0 +1,174 @@
+"""Opens and closes the collaborators of one process; the only place that constructs them."""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from msgspec import Struct
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from models import schema
+from worker import app, endpoints, settings
+from worker.catalog import Catalog
+from worker.channel.follow import Follower
+from worker.channel.hub import Hub, Subscription
+from worker.channel.inquiry import Inquiry
+from worker.channel.log import STOP, Log
+from worker.channel.publisher import Publisher
+from worker.execution import Execution
+from worker.leases import Leases
+from worker.maintenance import Sweep
+from worker.settings import Settings
+from worker.store import Store, connect, require_schema
+from worker.submission import Submission
+from worker.upstream import open_client
+
+logger = logging.getLogger(__name__)
+
+# Connections for single commands; the channel's pub/sub has one of its own.
+REDIS_CONNECTIONS = 16
+REDIS_TIMEOUT_S = 5.0
+# How long what is still to be published may take when a process ends.
+LAST_WRITES_S = 2.0
+
+
+class Client(Struct, frozen=True):
+    """What a process needs that submits, looks up, follows and cancels."""
+
+    settings: Settings
+    catalog: Catalog
+    store: Store
+    log: Log
+    follower: Follower
+    submission: Submission
+
+
+class Worker(Struct, frozen=True):
+    """What a process needs that runs jobs, too."""
+
+    client: Client
+    execution: Execution
+    leases: Leases
+    publisher: Publisher
+    sweep: Sweep
+
+
+@asynccontextmanager
+async def open_client_runtime() -> AsyncIterator[Client]:
+    """The collaborators of a process that does not run jobs.
+
+    Raises:
+        ConfigurationError, EngineFailed: what is configured does not work.
+        SchemaOutdated: the database lacks a migration.
+    """
+    async with AsyncExitStack() as stack:
+        yield await _client(stack, endpoints.known_upstreams())
+
+
+@asynccontextmanager
+async def open_worker_runtime() -> AsyncIterator[Worker]:
+    """The collaborators of a process that runs jobs.
+
+    Raises:
+        ConfigurationError, EngineFailed: what is configured does not work.
+        SchemaOutdated: the database lacks a migration.
+    """
+    async with AsyncExitStack() as stack:
+        catalog = await asyncio.to_thread(endpoints.upstreams)
+        client = await _client(stack, catalog)
+        chosen, store = client.settings, client.store
+        leases = Leases(store.holds, chosen.lease_s, chosen.renew_s)
+        publisher = Publisher(client.log, store.holds.standing, chosen.bulk_flush_s)
+        http = await stack.enter_async_context(open_client(chosen.connect_timeout_s))
+        await _serve(stack, "publisher", publisher.run())
+        stack.push_async_callback(publisher.drain, LAST_WRITES_S)
+        await _serve(stack, "leases", leases.run())
+        await _serve(stack, "stop", _stop_cancelled(client.follower.hub, leases))
+        yield Worker(
+            client=client,
+            execution=Execution(
+                leases=leases,
+                holds=store.holds,
+                publisher=publisher,
+                http=http,
+                catalog=catalog,
+                settings=chosen,
+            ),
+            leases=leases,
+            publisher=publisher,
+            sweep=Sweep(store, client.log, app.wake, leases, chosen),
+        )
+
+
+async def _client(stack: AsyncExitStack, catalog: Catalog) -> Client:
+    chosen = settings.load()
+    found = await asyncio.to_thread(endpoints.resolve)
+    store = Store(connect(found.database_url), _owner())
+    stack.push_async_callback(store.aclose)
+    if chosen.embedded_database:
+        await asyncio.to_thread(schema.upgrade, found.database_url)
+    await require_schema(store.engine)
+    redis = _redis(found.redis_url)
+    stack.push_async_callback(redis.aclose)
+    log, hub = Log(redis), Hub(redis)
+    await _serve(stack, "hub", hub.run())
+    return Client(
+        settings=chosen,
+        catalog=catalog,
+        store=store,
+        log=log,
+        follower=Follower(hub, log, Inquiry(store.jobs.many), chosen.silence_s),
+        submission=Submission(store.jobs, log, app.wake, catalog, chosen),
+    )
+
+
+def _redis(url: str) -> Redis:
+    """A client that fails fast: whoever uses it knows what to do meanwhile."""
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=REDIS_CONNECTIONS,
+        timeout=REDIS_TIMEOUT_S,
+        protocol=2,
+        socket_timeout=REDIS_TIMEOUT_S,
+        socket_connect_timeout=REDIS_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return Redis(connection_pool=pool)
+
+
+async def _serve(stack: AsyncExitStack, name: str, work: Coroutine[object, object, None]) -> None:
+    """Run `work` until the stack closes. If it ends before, the process cannot do its duty."""
+    task = asyncio.create_task(work, name=name)
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            logger.critical("%s ended: the process stops", name, exc_info=error)
+            os._exit(70)
+
+    async def cancel() -> None:
+        task.cancel()
+        await asyncio.wait([task])
+
+    task.add_done_callback(ended)
+    stack.push_async_callback(cancel)
+
+
+async def _stop_cancelled(hub: Hub, leases: Leases) -> None:
+    """Stop the streams of jobs that somebody cancelled, as soon as the word comes."""
+    async with hub.subscribe(STOP) as subscription:
+        while True:
+            job = await subscription.get(None)
+            hold = None if job is Subscription.RENEWED else leases.held.get(job.decode())
+            if hold is not None:
+                hold.lose()
+
+
+def _owner() -> str:
+    """Names this process in leases: for people to find it, and unlike any other."""
+    return f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(6)}"

@@ -1,0 +1,101 @@
+"""Accepting a request: validate, insert, wake a worker. The row is the truth."""
+
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+
+from models import Job, JobState, clock
+from worker.catalog import Catalog
+from worker.channel.announce import announce_end
+from worker.channel.log import Log
+from worker.errors import Category, Conflict, InvalidRequest
+from worker.request import ID_PATTERN, JobRequest, rejected, validate
+from worker.settings import Settings
+from worker.store import Jobs
+
+logger = logging.getLogger(__name__)
+
+# Sends a job's wake-up to the broker; False where that failed.
+Wake = Callable[[str, str], Awaitable[bool]]
+TENANT = "default"
+
+
+def new_id() -> str:
+    """A job id: 48 bits of time in milliseconds, so that ids sort by age, and 80 random bits."""
+    return f"job_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+class Submission:
+    """Accepts requests from every way in."""
+
+    def __init__(
+        self, jobs: Jobs, log: Log, wake: Wake, catalog: Catalog, settings: Settings
+    ) -> None:
+        self._jobs = jobs
+        self._log = log
+        self._wake = wake
+        self._catalog = catalog
+        self._settings = settings
+
+    async def submit(self, document: object, *, tenant: str = TENANT) -> Job:
+        """Accept a job request: a new job, or the one that its id or idempotency key names.
+
+        Raises:
+            InvalidRequest: names the field at fault. Nothing was stored.
+            Conflict: the id or key belongs to another request.
+        """
+        request = validate(document, self._catalog, self._settings.max_request_bytes)
+        return await self._accept(request, request.id or new_id(), tenant)
+
+    async def submit_message(self, document: object, task_id: str) -> Job | None:
+        """Accept a job request that came as a message: its sender is not there for an answer.
+
+        The job's id is the request's own or else the message's, and also its idempotency key.
+        An invalid request becomes a failed job under that id, so that the sender learns why.
+
+        Returns:
+            The job; None where the message names no usable id, or one of another request:
+            then the first wins.
+        """
+        id = document.get("id", task_id) if isinstance(document, dict) else task_id
+        if not isinstance(id, str) or not ID_PATTERN.fullmatch(id):
+            logger.error("a message to %s was dropped: its id is no job id", "deltaworks.submit")
+            return None
+        try:
+            request = validate(document, self._catalog, self._settings.max_request_bytes)
+        except InvalidRequest as error:
+            return await self._reject(id, document, error)
+        try:
+            return await self._accept(request, id, TENANT)
+        except Conflict:
+            logger.warning("job %s: another request came under its id; the first wins", id)
+            return None
+
+    async def _accept(self, request: JobRequest, id: str, tenant: str) -> Job:
+        lane_s = self._settings.deadline_s(request.lane)
+        job, is_new = await self._jobs.insert(request, id=id, tenant=tenant, deadline_s=lane_s)
+        if is_new and request.scheduled_at is None and not await self._wake(job.id, job.lane):
+            await self._jobs.wake_soon(job.id)
+        return job
+
+    async def _reject(self, id: str, document: object, error: InvalidRequest) -> Job | None:
+        request = rejected(document)
+        ended = {
+            "state": JobState.FAILED.value,
+            "attempt": 1,
+            "error_category": Category.BAD_REQUEST.value,
+            "error_code": "invalid_request",
+            "error_message": str(error),
+            "finished_at": clock(),
+        }
+        try:
+            job, is_new = await self._jobs.insert(
+                request, id=id, tenant=TENANT, deadline_s=0, ended=ended
+            )
+        except Conflict:
+            logger.warning("job %s: an invalid request came under its id; the first wins", id)
+            return None
+        if is_new:
+            await announce_end(self._log, job, self._settings.closed_log_life_s(job.lane))
+        return job

@@ -1,0 +1,196 @@
+"""One exchange with an upstream: a streaming request, and its answer into a transcript.
+
+The reader awaits nothing but the socket: aiohttp drops bytes it has buffered when the connection
+breaks while the reader awaits something else, and with them a finish reason that had arrived. So
+publishing is a synchronous call, and what arrived is decoded before any verdict.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import aiohttp
+import httpx
+import msgspec
+
+from worker.catalog import Upstream
+from worker.classify import classify_exception, classify_response
+from worker.errors import Category, UpstreamError
+from worker.stream.body import BodyDecoder
+from worker.stream.chunks import DONE, Origin, decode
+from worker.stream.sse import Event
+from worker.stream.transcript import Transcript, Verdict
+from worker.upstream.patience import Limits, Patience
+
+# How much of an error body is read, and for how long: it is only for its message.
+MOST_ERROR_BYTES = 65_536
+ERROR_BODY_S = 5.0
+# How long the rest of a body may take after `[DONE]`: read to its end, the connection serves the
+# next request.
+DRAIN_S = 0.1
+
+JSON = {"content-type": "application/json", "accept": "text/event-stream"}
+# Compression delays small events and hides a truncated body.
+IDENTITY = {"accept-encoding": "identity"}
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What to send where. `job` and `attempt` travel as headers, for the upstream's own logs."""
+
+    upstream: Upstream
+    body: Mapping[str, object]
+    job: str
+    attempt: int
+
+    def content(self) -> bytes:
+        """The body as it is sent: usage is asked for where the upstream understands that."""
+        body = dict(self.body)
+        if self.upstream.include_usage and "stream_options" not in body:
+            body["stream_options"] = {"include_usage": True}
+        return msgspec.json.encode(body)
+
+    def headers(self) -> dict[str, str]:
+        """The headers, the upstream's key among them."""
+        key = self.upstream.api_key()
+        authorization = {"authorization": f"Bearer {key}"} if key else {}
+        traced = {"x-deltaworks-job": self.job, "x-deltaworks-attempt": str(self.attempt)}
+        return {**JSON, **IDENTITY, **authorization, **traced}
+
+
+class Exchange:
+    """Sends one request and reads its stream. Used once.
+
+    Attributes:
+        transcript: what has come so far.
+        request_id: the upstream's id for the request, once its headers have come.
+        started_at, first_delta_at: moments of the request and of the first character.
+    """
+
+    def __init__(self, client: httpx.AsyncClient, request: Request, max_event_bytes: int) -> None:
+        self.transcript = Transcript()
+        self.request = request
+        self.request_id: str | None = None
+        self.started_at: datetime | None = None
+        self.first_delta_at: datetime | None = None
+        self._client = client
+        self._body = BodyDecoder(max_event_bytes)
+        self._origin = Origin(host=urlsplit(request.upstream.base_url).hostname or "")
+        self._answered = False
+
+    async def run(self, limits: Limits, grew: Callable[[], None]) -> Verdict:
+        """Run the exchange to its proven end.
+
+        Args:
+            limits: how long its phases may take.
+            grew: called after each network read that added characters to the transcript.
+
+        Returns:
+            COMPLETE, or UNVERIFIED where only `[DONE]` speaks for the end.
+
+        Raises:
+            UpstreamError: everything else. The transcript keeps what came.
+        """
+        self.started_at = datetime.now(UTC)
+        try:
+            verdict = await self._proven_end(limits, grew)
+        except UpstreamError as error:
+            error.request_id = error.request_id or self.request_id
+            raise
+        finally:
+            self.transcript.close()
+            grew()
+        if verdict is Verdict.TRUNCATED:
+            raise self._error(Category.TRUNCATED, "stream_truncated", "the stream just stopped")
+        return verdict
+
+    async def _proven_end(self, limits: Limits, grew: Callable[[], None]) -> Verdict:
+        patience = Patience(limits)
+        try:
+            async with patience:
+                done = await self._send(patience, grew)
+        except TimeoutError:
+            if not patience.proven:
+                raise patience.error() from None
+            done = False
+        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
+            # All choices had ended: how the connection ends says nothing any more.
+            if not self.transcript.proven:
+                raise classify_exception(error, streaming=self._answered) from None
+            done = False
+        return self.transcript.verdict(done)
+
+    async def _send(self, patience: Patience, grew: Callable[[], None]) -> bool:
+        request = self.request
+        url = f"{request.upstream.base_url}/chat/completions"
+        stream = self._client.stream(
+            "POST", url, content=request.content(), headers=request.headers()
+        )
+        async with stream as response:
+            self._answered = True
+            self.request_id = response.headers.get("x-request-id")
+            patience.headers()
+            if response.status_code != 200:
+                raise await self._refusal(response)
+            self._origin = msgspec.structs.replace(self._origin, headers=response.headers)
+            return await self._read(response, patience, grew)
+
+    async def _read(
+        self, response: httpx.Response, patience: Patience, grew: Callable[[], None]
+    ) -> bool:
+        transcript = self.transcript
+        reads = _reads(response)
+        async for data in reads:
+            before = transcript.length
+            done = self._apply(self._body.feed(data))
+            if transcript.length != before:
+                self.first_delta_at = self.first_delta_at or datetime.now(UTC)
+                patience.token()
+                grew()
+            if done:
+                await _drain(reads)
+                return True
+            if transcript.proven:
+                patience.proof()
+        return self._apply(self._body.flush())
+
+    def _apply(self, events: list[Event]) -> bool:
+        """Take the events into the transcript; True at `[DONE]`."""
+        for event in events:
+            chunk = decode(event, self._origin)
+            if chunk is DONE:
+                return True
+            if chunk is not None:
+                self.transcript.apply(chunk)
+        return False
+
+    async def _refusal(self, response: httpx.Response) -> UpstreamError:
+        body = bytearray()
+        try:
+            async with asyncio.timeout(ERROR_BODY_S):
+                async for data in response.aiter_bytes():
+                    body += data
+                    if len(body) >= MOST_ERROR_BYTES:
+                        break
+        except (TimeoutError, httpx.HTTPError, aiohttp.ClientError, OSError):
+            pass  # the status alone decides, then
+        return classify_response(
+            response.status_code, response.headers, bytes(body), host=self._origin.host
+        )
+
+    def _error(self, category: Category, code: str, message: str) -> UpstreamError:
+        return UpstreamError(category, code, 200, message, request_id=self.request_id)
+
+
+def _reads(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body, one item for each read of the socket."""
+    encoding = response.headers.get("content-encoding", "identity")
+    return response.aiter_raw() if encoding == "identity" else response.aiter_bytes()
+
+
+async def _drain(reads: AsyncIterator[bytes]) -> None:
+    with suppress(TimeoutError, httpx.HTTPError, aiohttp.ClientError, OSError):
+        async with asyncio.timeout(DRAIN_S):
+            async for _ in reads:
+                pass
