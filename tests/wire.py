@@ -1,6 +1,7 @@
 """A client that hides nothing: the bytes of one HTTP response, and how the connection ended."""
 
 import asyncio
+import inspect
 import json
 from collections.abc import Callable
 from typing import Any
@@ -127,10 +128,15 @@ def parse(received: bytes, end: str) -> Reply:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition that something else in this loop brings about."""
+    """Wait for a condition, which may be a coroutine function, that something else brings about."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - the record tells nobody
+        while not await _answer(condition):
             await asyncio.sleep(0.005)
+
+
+async def _answer(condition: Callable[[], object]) -> object:
+    answer = condition()
+    return await answer if inspect.isawaitable(answer) else answer
 
 
 def _unchunk(data: bytes) -> tuple[bytes, list[int]]:
