@@ -171,6 +171,10 @@ class Reader:
         """All events of the job, to its end."""
         return [event async for event in self.follower.follow(id, after)]
 
+    async def exists(self, id: str) -> bool:
+        """Whether the job is there yet."""
+        return bool(await self.store.jobs.many([id]))
+
     async def end(self, id: str) -> tuple[str, End, Job]:
         """The text a reader ends up with, the closing event, and the row; they agree."""
         text = text_of(events := await self.events(id))

@@ -37,6 +37,9 @@ REDIS_TIMEOUT_S = 5.0
 # How long what is still to be published may take when a process ends.
 LAST_WRITES_S = 2.0
 
+# Libraries whose debug lines hold statements with their values, or bodies: prompts, that is.
+TELLTALES = ("aiosqlite", "aiohttp", "httpcore", "psycopg", "kombu", "amqp")
+
 
 class Client(Struct, frozen=True):
     """What a process needs that submits, looks up, follows and cancels."""
@@ -107,6 +110,8 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
 
 
 async def _client(stack: AsyncExitStack, catalog: Catalog) -> Client:
+    for library in TELLTALES:
+        logging.getLogger(library).setLevel(logging.INFO)
     chosen = settings.load()
     found = await asyncio.to_thread(endpoints.resolve)
     store = Store(connect(found.database_url), _owner())
