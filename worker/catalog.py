@@ -6,7 +6,7 @@ One TOML file (`DELTAWORKS_UPSTREAMS_FILE`), in order of preference:
     name = "openai"
     base_url = "https://api.openai.com/v1"
     api_key_env = "OPENAI_API_KEY"      # the variable's name, never the key itself
-    models = ["gpt-4o", "gpt-4o-mini"]  # "*" takes any model
+    models = ["gpt-4o*", "o3"]          # * stands for any characters; ["*"] takes any model
     streams_logprobs = true             # it sends logprobs in its chunks
     include_usage = true                # it understands stream_options.include_usage
 
@@ -17,6 +17,7 @@ bundled simulator.
 import os
 import tomllib
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -41,7 +42,7 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def serves(self, model: str) -> bool:
         """Whether this upstream is configured for the model."""
-        return ANY_MODEL in self.models or model in self.models
+        return any(fnmatchcase(model, pattern) for pattern in self.models)
 
     def api_key(self) -> str | None:
         """The key, read from the environment at each use, so that rotation needs no restart.
@@ -98,7 +99,8 @@ def configured(file: Path | None, environ: Mapping[str, str] = os.environ) -> Ca
 
 def simulated(base_url: str) -> Catalog:
     """The catalog with nothing but the bundled simulator, at its base URL."""
-    return Catalog((Upstream(name=SIMULATOR, base_url=base_url, streams_logprobs=True),))
+    upstream = Upstream(name=SIMULATOR, base_url=base_url, models=("sim*",), streams_logprobs=True)
+    return Catalog((upstream,))
 
 
 def _from_environment(environ: Mapping[str, str]) -> Upstream:
