@@ -121,6 +121,12 @@ class Stack:
         worker.await_print(" ready.")
         return worker
 
+    def sweeping_worker(self, **env: str) -> Process:
+        """A worker that ticks for the sweep as well, by our own command."""
+        worker = self.start("worker", "-m", "worker.cli", "worker", "--beat", **env)
+        worker.await_print("ready: ")
+        return worker
+
     def record(self) -> list[dict[str, Any]]:
         """What the simulator served, oldest first."""
         with urllib.request.urlopen(self.base_url.replace("/v1", "/record")) as response:

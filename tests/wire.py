@@ -130,7 +130,7 @@ def parse(received: bytes, end: str) -> Reply:
 async def until(condition: Callable[[], object]) -> None:
     """Wait for a condition, which may be a coroutine function, that something else brings about."""
     async with asyncio.timeout(PATIENCE_S):
-        while not await _answer(condition):
+        while not await _answer(condition):  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.005)
 
 

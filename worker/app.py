@@ -5,6 +5,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from celery import Celery
 from kombu import Exchange, Queue
@@ -26,6 +27,9 @@ QUEUES = (Lane.INTERACTIVE.value, Lane.BULK.value, SUBMIT, SWEEP)
 VISIBILITY_TIMEOUT_S = 7200
 # How long a submit waits for the broker to take its wake-up; the sweep sends it otherwise.
 WAKE_S = 3.0
+
+# Sends a job's wake-up, by id and lane, to the broker; False where that failed.
+Wake = Callable[[str, str], Awaitable[bool]]
 
 app = Celery("deltaworks", include=["worker.tasks"], set_as_current=False)
 

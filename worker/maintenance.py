@@ -5,12 +5,12 @@ import logging
 from redis.exceptions import RedisError
 
 from models import JobState
+from worker.app import Wake
 from worker.channel.announce import announce_end, announce_lost
 from worker.channel.log import Log
 from worker.leases import Leases
 from worker.settings import Settings
 from worker.store import Store
-from worker.submission import Wake
 
 logger = logging.getLogger(__name__)
 

@@ -3,9 +3,9 @@
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
 
 from models import Job, JobState, clock
+from worker.app import Wake
 from worker.catalog import Catalog
 from worker.channel.announce import announce_end
 from worker.channel.log import Log
@@ -16,8 +16,6 @@ from worker.store import Jobs
 
 logger = logging.getLogger(__name__)
 
-# Sends a job's wake-up to the broker; False where that failed.
-Wake = Callable[[str, str], Awaitable[bool]]
 TENANT = "default"
 
 

@@ -9,17 +9,24 @@ from models import JobState
 from tests.stack import Reader, Stack, chat, ground_truth, text_of
 from tests.wire import until
 from worker import catalog, settings
+from worker.app import Wake
 from worker.channel.events import Cursor, Delta, Retrying, Started
 from worker.errors import Conflict
 from worker.submission import Submission
 
 
-async def sent(stack: Stack, reader: Reader, body: dict[str, object], **fields: object) -> str:
+async def sent(
+    stack: Stack,
+    reader: Reader,
+    body: dict[str, object],
+    wake: Wake | None = None,
+    **fields: object,
+) -> str:
     """Submit as another service would, and return the job's id."""
     submission = Submission(
         reader.store.jobs,
         reader.log,
-        stack.wake,
+        wake or stack.wake,
         catalog.simulated(stack.base_url),
         settings.Settings(),
     )
@@ -157,7 +164,7 @@ async def test_a_worker_whose_lease_was_taken_over_publishes_and_saves_nothing_m
         seen += [event async for event in following]
         job = await reader.store.jobs.get(id)
         attempts = await reader.store.jobs.attempts(id)
-        log = await reader.redis.xrange(f"deltaworks:{{{id}}}:log")
+        log = await reader.log.read(id, Cursor(0, 0))
     # The zombie notices, says so, and goes on working.
     zombie.await_print(f"job {id}: lost at attempt 1")
 
@@ -167,7 +174,9 @@ async def test_a_worker_whose_lease_was_taken_over_publishes_and_saves_nothing_m
     ids = [event.cursor for event in seen]
     assert ids == sorted(set(ids)), "an id was repeated or went back"
     assert [row.number for row in attempts] == [3]
-    assert all(not id.startswith(b"1-") for id, _ in log[-20:])
+    assert (
+        log and log[-1].id == seen[-1].id and {event.cursor.attempt for event in log} == {1, 2, 3}
+    )
 
 
 async def test_a_killed_worker_leaves_its_job_to_another(stack: Stack) -> None:
@@ -178,7 +187,7 @@ async def test_a_killed_worker_leaves_its_job_to_another(stack: Stack) -> None:
         following = reader.follower.follow(id)
         seen = [await anext(following) for _ in range(5)]
         doomed.kill()
-        stack.worker("-B", **short)
+        stack.sweeping_worker(**short)
         seen += [event async for event in following]
         job = await reader.store.jobs.get(id)
 
@@ -207,14 +216,12 @@ async def test_a_cancelled_job_stops_its_stream_at_once(stack: Stack) -> None:
 
 
 async def test_a_broker_that_is_away_does_not_lose_a_job(stack: Stack) -> None:
-    async def away(id: str, lane: str) -> bool:
+    async def away(_id: str, _lane: str) -> bool:
         return False
 
     async with stack.reader() as reader:
-        wake, stack.wake = stack.wake, away
-        id = await sent(stack, reader, chat("sim?tokens=5&rate=0"))
-        stack.wake = wake
-        stack.worker("-B", DELTAWORKS_SWEEP_S="0.3")
+        id = await sent(stack, reader, chat("sim?tokens=5&rate=0"), wake=away)
+        stack.sweeping_worker(DELTAWORKS_SWEEP_S="0.3")
         _, _, job = await reader.end(id)
 
     assert job.state == "completed"

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import uuid
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,8 @@ async def test_an_invalid_message_becomes_a_failed_job_that_says_why(stack: Stac
 async def test_garbage_in_the_queue_harms_nobody(stack: Stack) -> None:
     running = stack.worker()
     broker = stack.env["DELTAWORKS_REDIS_URL"]
-    for document in (None, 7, [], "x", {"id": "short"}, {"id": 5, "request": {}}):
+    garbage: list[object] = [None, 7, [], "x", {"id": "short"}, {"id": 5, "request": {}}]
+    for document in garbage:
         send(stack, document, "no")
     with Connection(broker) as connection:
         producer = Producer(connection, Exchange("deltaworks.submit"), "deltaworks.submit")
@@ -121,13 +123,12 @@ async def test_neither_prompts_nor_keys_are_logged_or_left_in_redis(stack: Stack
     send(stack, {"request": chat("sim?fault=auth-required", CANARY_PROMPT)}, str(uuid.uuid4()))
     async with stack.reader() as reader:
         for id in (ok, bad):
-            await until(lambda id=id: reader.exists(id))
+            await until(partial(reader.exists, id))
             await reader.end(id)
         left = await _everything_in(reader.redis)
 
     assert stack.record()[0]["authorized"]
-    running.send(15)
-    running.popen.wait(30)
+    running.stop()
     for secret in (CANARY_PROMPT, CANARY_KEY):
         assert secret not in running.printed()
         assert secret.encode() not in left
