@@ -65,8 +65,9 @@ Searchable = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "pos
 class clock(GenericFunction[datetime]):
     """The database's own time, plus seconds: `clock()`, `clock(30.0)`.
 
-    Not `now()`: in PostgreSQL that is the start of the transaction, in SQLite it has a
-    resolution of one second.
+    In PostgreSQL the start of the statement: `now()` is that of the transaction, and by
+    `clock_timestamp()`, which changes from row to row, no index can be searched. In SQLite
+    milliseconds; `CURRENT_TIMESTAMP` has seconds.
     """
 
     type = UtcDateTime()
@@ -77,9 +78,9 @@ class clock(GenericFunction[datetime]):
 def _clock_postgresql(element: clock, compiler: SQLCompiler, **kw: object) -> str:
     arguments = list(element.clauses)
     if not arguments:
-        return "clock_timestamp()"
+        return "statement_timestamp()"
     seconds = compiler.process(arguments[0], **kw)
-    return f"(clock_timestamp() + make_interval(secs => {seconds}))"
+    return f"(statement_timestamp() + make_interval(secs => {seconds}))"
 
 
 @compiles(clock, "sqlite")

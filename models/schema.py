@@ -5,32 +5,63 @@ Alembic is imported only where a migration runs: a worker that merely checks doe
 
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine, inspect, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
 
 # The newest revision in `models/migrations/versions`; revisions are numbered in order.
-HEAD = "0001"
+HEAD = "0002"
+
+# How long SQLite waits for the upgrade of another process.
+SQLITE_WAIT_S = 30.0
 
 
 def upgrade(url: str) -> tuple[str | None, str]:
-    """Run the missing migrations. Safe to run twice, and by several at once on PostgreSQL.
+    """Run the missing migrations. Safe to run twice, and by several at once.
 
     Returns:
         The revision before and after; None before where the database was empty.
     """
-    from alembic import command
-    from alembic.config import Config
-
-    engine = create_engine(_synchronous(url))
+    engine = _engine(url)
     try:
+        with engine.connect() as connection:
+            found = revision(connection)
+        if found is not None and not outdated(found):
+            return found, found
         with engine.begin() as connection:
             before = revision(connection)
-            config = Config()
-            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            _run_migrations(connection)
         return before, HEAD
     finally:
         engine.dispose()
+
+
+def _run_migrations(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _engine(url: str) -> Engine:
+    url = _synchronous(url)
+    if not url.startswith("sqlite"):
+        return create_engine(url)
+    engine = create_engine(url, connect_args={"timeout": SQLITE_WAIT_S})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # else Python commits before each CREATE TABLE
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # The write lock at once: two upgrades take turns, as on PostgreSQL by its advisory lock.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
 
 
 def revision(connection: Connection) -> str | None:

@@ -1,24 +1,41 @@
-"""The only door to the database: one class for each side from which jobs are seen."""
+"""The only door to the database: one class for each side from which it is seen."""
+
+import asyncio
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from worker.store.engine import connect, require_schema
+from worker.store.engine import asynchronous_url, complaint, connect, require_schema
 from worker.store.holds import Holds
 from worker.store.jobs import Jobs
+from worker.store.suspensions import Suspensions
 from worker.store.sweeping import Due, Sweeping
 
-__all__ = ["Due", "Holds", "Jobs", "Store", "Sweeping", "connect", "require_schema"]
+__all__ = [
+    "Due",
+    "Holds",
+    "Jobs",
+    "Store",
+    "Suspensions",
+    "Sweeping",
+    "asynchronous_url",
+    "complaint",
+    "connect",
+    "require_schema",
+]
 
 
 class Store:
-    """The three sides of the store over one engine. `owner` names this process in leases."""
+    """The sides of the store over one engine. `owner` names this process in leases."""
 
     def __init__(self, engine: AsyncEngine, owner: str) -> None:
         self.engine = engine
         self.jobs = Jobs(engine)
         self.holds = Holds(engine, owner)
         self.sweeping = Sweeping(engine)
+        self.suspensions = Suspensions(engine)
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Close all connections, once the last statements are through."""
+        sides = (self.jobs, self.holds, self.sweeping, self.suspensions)
+        await asyncio.gather(*(side.aclose() for side in sides))
         await self.engine.dispose()

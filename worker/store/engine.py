@@ -3,7 +3,7 @@
 import msgspec
 from sqlalchemy import Connection, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -17,6 +17,10 @@ DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 POSTGRES_CONNECTIONS = 8
 # SQLite has one writer at a time: queueing here is fair, waiting for its file lock is not.
 SQLITE_CONNECTIONS = 1
+# The execution option under which a connection begins transactions; without it each statement
+# commits itself. Not SQLAlchemy's `isolation_level`: switching that at each checkout costs a round
+# trip, and a caller that is cancelled during it leaves the connection lost to the pool.
+TRANSACTION = "transaction"
 # How long a statement waits for a connection, or SQLite for another process's write.
 WAIT_S = 30.0
 
@@ -51,19 +55,23 @@ def connect(url: str) -> AsyncEngine:
         ConfigurationError: see `asynchronous_url`.
     """
     url = asynchronous_url(url)
-    if url.startswith("sqlite"):
-        return _sqlite(url)
-    return create_async_engine(
+    is_sqlite = url.startswith("sqlite")
+    engine = create_async_engine(
         url,
-        pool_size=POSTGRES_CONNECTIONS,
+        isolation_level="AUTOCOMMIT",
+        pool_size=SQLITE_CONNECTIONS if is_sqlite else POSTGRES_CONNECTIONS,
         max_overflow=0,
         pool_timeout=WAIT_S,
-        pool_pre_ping=True,
-        connect_args={"connect_timeout": 10},
+        pool_pre_ping=not is_sqlite,
+        connect_args={} if is_sqlite else {"connect_timeout": 10},
         json_serializer=_to_json,
         json_deserializer=msgspec.json.decode,
         hide_parameters=True,
     )
+    if is_sqlite:
+        event.listen(engine.sync_engine, "connect", _configure_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin)
+    return engine
 
 
 async def require_schema(engine: AsyncEngine) -> None:
@@ -81,37 +89,35 @@ async def require_schema(engine: AsyncEngine) -> None:
         )
 
 
-def _sqlite(url: str) -> AsyncEngine:
-    engine = create_async_engine(
-        url,
-        pool_size=SQLITE_CONNECTIONS,
-        max_overflow=0,
-        pool_timeout=WAIT_S,
-        json_serializer=_to_json,
-        json_deserializer=msgspec.json.decode,
-        hide_parameters=True,
-    )
+def complaint(error: Exception) -> str | None:
+    """What the database, or the way to it, complains of in one line; None for another error.
 
-    @event.listens_for(engine.sync_engine, "connect")
-    def _configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-        connection.isolation_level = None  # we send BEGIN ourselves
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
-        # With WAL a commit survives a killed process; NORMAL may lose the last ones to a power
-        # cut, and what was announced must not be lost.
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.execute(f"PRAGMA busy_timeout = {int(WAIT_S * 1000)}")
-        cursor.close()
+    Never a statement or its parameters, which hold prompts.
+    """
+    if not isinstance(error, SQLAlchemyError):
+        return None
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    lines = str(cause).splitlines()
+    return lines[0] if lines else type(cause).__name__
 
-    @event.listens_for(engine.sync_engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # Single statements commit themselves. A transaction takes the write lock at once: one
-        # that reads first and writes later fails if another wrote in between.
-        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    return engine
+def _configure_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {int(WAIT_S * 1000)}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # With WAL a commit survives a killed process; NORMAL may lose the last ones to a power
+    # cut, and what was announced must not be lost.
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    if connection.get_execution_options().get(TRANSACTION):
+        # In SQLite a transaction takes the write lock at once: one that reads first and writes
+        # later fails if another wrote in between.
+        is_sqlite = connection.dialect.name == "sqlite"
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if is_sqlite else "BEGIN")
 
 
 def _to_json(document: object) -> str:

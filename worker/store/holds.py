@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import Executable, Update, func, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from models import Attempt, Job, JobState, clock
+from worker.store.side import Side, unbroken
 
 NO_LEASE: Mapping[str, object] = {"lease_owner": None, "lease_until": None}
 
@@ -22,15 +23,14 @@ ENDING = (
 )  # fmt: skip
 
 
-class Holds:
+class Holds(Side):
     """The holder's side of the jobs table. `owner` names the process that holds."""
 
     def __init__(self, engine: AsyncEngine, owner: str) -> None:
-        single = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._session = async_sessionmaker(single, expire_on_commit=False)
-        self._transaction = async_sessionmaker(engine, expire_on_commit=False)
+        super().__init__(engine)
         self._owner = owner
 
+    @unbroken
     async def claim(self, id: str, lease_s: float) -> Job | None:
         """Take hold of a queued job that is due: `attempt` is raised, a lease begins.
 
@@ -57,6 +57,7 @@ class Holds:
         async with self._session() as session:
             return (await session.scalars(statement)).one_or_none()
 
+    @unbroken
     async def renew(self, held: Mapping[str, int], lease_s: float) -> set[str]:
         """Extend the leases of all jobs a process holds, in one statement.
 
@@ -65,7 +66,8 @@ class Holds:
             lease_s: seconds from now.
 
         Returns:
-            The ids whose lease was extended. The others are lost.
+            The ids whose lease was extended. The others are lost. A row whose attempt is higher,
+            but still leased by this process, is not: the process itself has raised it.
         """
         statement = (
             update(Job)
@@ -79,8 +81,9 @@ class Holds:
         )
         async with self._session() as session:
             rows = await session.execute(statement)
-            return {id for id, attempt in rows if held[id] == attempt}
+            return {id for id, attempt in rows if attempt >= held[id]}
 
+    @unbroken
     async def standing(self, held: Mapping[str, int]) -> set[str]:
         """Those of the jobs whose attempt and live lease are still this process's."""
         query = select(Job.id, Job.attempt).where(
@@ -93,28 +96,37 @@ class Holds:
             rows = await session.execute(query)
             return {id for id, attempt in rows if held[id] == attempt}
 
-    async def next_attempt(self, attempt: Attempt, budget: str) -> bool:
+    @unbroken
+    async def next_attempt(
+        self, id: str, number: int, charge: str | None, attempt: Attempt | None
+    ) -> bool:
         """Record a failed attempt and raise the fence, before the wait for the next one.
 
         Args:
-            attempt: what came of it.
-            budget: the column it is charged to, `failures` or `throttles`.
+            id: the job.
+            number: the attempt that failed.
+            charge: the column it is charged to, `failures` or `throttles`, if to any.
+            attempt: what came of it; None where no request was sent.
 
         Returns:
             Whether the job was still held; the new attempt is one higher.
         """
-        charged = {budget: getattr(Job, budget) + 1, "attempt": Job.attempt + 1}
-        return await self._change(attempt.job_id, attempt.number, charged, attempt)
+        values = {"attempt": Job.attempt + 1, **_charged(charge)}
+        return await self._change(id, number, values, attempt)
 
-    async def defer(self, attempt: Attempt, budget: str, due: datetime) -> bool:
-        """Record a failed attempt and give the job back, queued until `due`.
+    @unbroken
+    async def defer(
+        self, id: str, number: int, due: datetime, charge: str | None, attempt: Attempt | None
+    ) -> bool:
+        """Give the job back, queued until `due`; see `next_attempt` for the arguments.
 
         Returns:
             Whether the job was still held.
         """
-        values = {**_given_back(due), budget: getattr(Job, budget) + 1}
-        return await self._change(attempt.job_id, attempt.number, values, attempt)
+        values = {**_given_back(due), **_charged(charge)}
+        return await self._change(id, number, values, attempt)
 
+    @unbroken
     async def settle(self, job: Job, attempt: Attempt | None) -> bool:
         """End the job as its columns say, in one transaction with the last request's record.
 
@@ -141,6 +153,10 @@ class Holds:
             if held:
                 session.add(attempt)
         return held
+
+
+def _charged(column: str | None) -> dict[str, object]:
+    return {} if column is None else {column: getattr(Job, column) + 1}
 
 
 def _given_back(due: datetime | None) -> dict[str, object]:

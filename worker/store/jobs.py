@@ -1,28 +1,29 @@
 """Jobs as callers see them: accepted, looked up, cancelled."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from models import TERMINAL, Attempt, Job, JobState, clock
 from worker.errors import Conflict, JobNotFound
 from worker.request import JobRequest
+from worker.store.side import Side, unbroken
 
 # When a wake-up is sent again should the job still be queued; doubles each time.
 FIRST_REWAKE_S = 60.0
 
 
-class Jobs:
+class Jobs(Side):
     """The callers' side of the jobs table. Every method is one short transaction."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        single = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._session = async_sessionmaker(single, expire_on_commit=False)
+        super().__init__(engine)
         self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
 
+    @unbroken
     async def insert(
         self,
         request: JobRequest,
@@ -55,18 +56,12 @@ class Jobs:
             inserted = (await session.scalars(statement)).one_or_none()
             if inserted is not None:
                 return inserted, True
-            key = request.idempotency_key
-            same_key: ColumnElement[bool] = (Job.tenant == tenant) & (Job.idempotency_key == key)
-            known = (await session.scalars(select(Job).where(or_(Job.id == id, same_key)))).first()
-        if known is None:
-            raise Conflict(f"job {id}: was removed while it was submitted again; submit it anew")
-        if known.tenant != tenant or known.request_hash != request.hash:
-            name = (
-                f"idempotency key {key!r}" if key and known.idempotency_key == key else f"id {id}"
-            )
-            raise Conflict(f"{name} belongs to another request; use another one")
-        return known, False
+            query = select(Job).where(_same(request, id, tenant))
+            known = list(await session.scalars(query))
+        _refuse_others(known, request, id, tenant)
+        return known[0], False
 
+    @unbroken
     async def get(self, id: str) -> Job:
         """The job.
 
@@ -79,18 +74,21 @@ class Jobs:
             raise JobNotFound(f"no job has the id {id!r}")
         return job
 
+    @unbroken
     async def many(self, ids: Iterable[str]) -> dict[str, Job]:
         """Those of the jobs that exist, by id, in one statement."""
         async with self._session() as session:
             found = await session.scalars(select(Job).where(Job.id.in_(list(ids))))
             return {job.id: job for job in found}
 
+    @unbroken
     async def attempts(self, id: str) -> list[Attempt]:
         """The job's requests to upstreams, oldest first."""
         query = select(Attempt).where(Attempt.job_id == id).order_by(Attempt.number)
         async with self._session() as session:
             return list(await session.scalars(query))
 
+    @unbroken
     async def cancel(self, id: str) -> tuple[Job, bool]:
         """Cancel the job unless it has ended: its attempt is raised, so its holder has lost.
 
@@ -118,11 +116,33 @@ class Jobs:
             return cancelled, True
         return await self.get(id), False
 
+    @unbroken
     async def wake_soon(self, id: str) -> None:
         """Have the sweep send the job's wake-up at its next turn: the broker did not take it."""
         statement = update(Job).where(Job.id == id, Job.state == JobState.QUEUED.value)
         async with self._session() as session:
             await session.execute(statement.values(wake_at=clock()))
+
+
+def _same(request: JobRequest, id: str, tenant: str) -> ColumnElement[bool]:
+    key = request.idempotency_key
+    if key is None:
+        return Job.id == id
+    return or_(Job.id == id, and_(Job.tenant == tenant, Job.idempotency_key == key))
+
+
+def _refuse_others(known: Sequence[Job], request: JobRequest, id: str, tenant: str) -> None:
+    """Raise `Conflict` unless what stands in the way of an insert is one job, this request's."""
+    if not known:
+        raise Conflict(f"job {id}: was removed while it was submitted again; submit it anew")
+    key = request.idempotency_key
+    for job in known:
+        if job.tenant != tenant or job.request_hash != request.hash:
+            is_key = key and job.tenant == tenant and job.idempotency_key == key
+            name = f"idempotency key {key!r}" if is_key else f"id {id}"
+            raise Conflict(f"{name} belongs to another request; use another one")
+    if len(known) > 1:
+        raise Conflict(f"id {id} and idempotency key {key!r} belong to two jobs; use one of them")
 
 
 def _columns(request: JobRequest, deadline_s: float) -> dict[str, object]:

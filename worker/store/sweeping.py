@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, case, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import InstrumentedAttribute
 
 from models import Job, JobState, clock
 from worker.errors import Category
 from worker.store.holds import NO_LEASE
 from worker.store.jobs import FIRST_REWAKE_S
+from worker.store.side import Side, unbroken
 
 # After this many doublings the interval between two wake-ups of one job stays as it is.
 DOUBLINGS = 6
@@ -27,14 +28,14 @@ class Due(NamedTuple):
     lane: str
 
 
-class Sweeping:
+class Sweeping(Side):
     """The sweep's side of the jobs table."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        single = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._session = async_sessionmaker(single, expire_on_commit=False)
+        super().__init__(engine)
         self._skips_locked = engine.dialect.name == "postgresql"
 
+    @unbroken
     async def due(self, limit: int) -> Sequence[Due]:
         """Queued jobs whose wake-up is due; their next one is put off, twice as long each time."""
         steps = [(Job.wakes == n, clock(FIRST_REWAKE_S * 2**n)) for n in range(DOUBLINGS)]
@@ -44,6 +45,7 @@ class Sweeping:
         jobs = await self._change(where, Job.wake_at, changes, limit)
         return [Due(job.id, job.lane) for job in jobs]
 
+    @unbroken
     async def rescue(self, limit: int) -> Sequence[Job]:
         """Jobs whose holder let the lease expire: queued again at once, the attempt raised."""
         where = Job.state == JobState.IN_PROGRESS.value, Job.lease_until <= clock()
@@ -57,6 +59,7 @@ class Sweeping:
         }
         return await self._change(where, Job.lease_until, changes, limit)
 
+    @unbroken
     async def overdue(self, limit: int) -> Sequence[Job]:
         """Queued jobs past their deadline: failed with category `deadline`, the attempt raised.
 
@@ -79,9 +82,17 @@ class Sweeping:
         changes: Mapping[str, object],
         limit: int,
     ) -> Sequence[Job]:
-        portion = select(Job.id).where(*where).order_by(order).limit(limit)
+        chosen = select(Job.id).where(*where).order_by(order).limit(limit)
         if self._skips_locked:
-            portion = portion.with_for_update(skip_locked=True)
-        statement = update(Job).where(Job.id.in_(portion), *where).values(changes).returning(Job)
+            chosen = chosen.with_for_update(skip_locked=True)
+        # A CTE, because PostgreSQL evaluates it once: a subquery it may run again for each row,
+        # each time past the rows already locked, and so take more than the limit.
+        portion = chosen.cte("portion")
+        statement = (
+            update(Job)
+            .where(Job.id.in_(select(portion.c.id)), *where)
+            .values(changes)
+            .returning(Job)
+        )
         async with self._session() as session:
             return list(await session.scalars(statement))

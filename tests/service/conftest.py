@@ -1,0 +1,100 @@
+"""The store on both databases, and a Redis client, for tests against real servers."""
+
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import psycopg
+import pytest
+from redis.asyncio import Redis
+
+from models import schema
+from tests.servers import PostgresServer, RedisServer
+from worker.channel.log import Log
+from worker.store import Store, connect
+
+OpenStore = Callable[[str], Store]
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file, to be copied."""
+    file = tmp_path_factory.mktemp("sqlite") / "template.db"
+    schema.upgrade(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_server: PostgresServer) -> str:
+    """A migrated PostgreSQL database that the session's tests empty for themselves."""
+    url = postgres_server.create_database()
+    schema.upgrade(url)
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of a database; a test that uses it runs on both."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def database_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A migrated database that is empty and this test's alone."""
+    if backend == "sqlite":
+        template = request.getfixturevalue("sqlite_template")
+        return f"sqlite:///{shutil.copy(template, tmp_path / 'jobs.db')}"
+    url: str = request.getfixturevalue("migrated_postgres")
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        connection.execute("TRUNCATE jobs, attempts")
+    return url
+
+
+@pytest.fixture
+async def open_store(database_url: str) -> AsyncIterator[OpenStore]:
+    """Opens the store as another process would, under an owner's name."""
+    async with AsyncExitStack() as stack:
+
+        def open_as(owner: str) -> Store:
+            store = Store(connect(database_url), owner)
+            stack.push_async_callback(store.aclose)
+            return store
+
+        yield open_as
+
+
+@pytest.fixture
+def store(open_store: OpenStore) -> Store:
+    """The store of the process `us`."""
+    return open_store("us")
+
+
+@pytest.fixture
+async def rows(sqlite_template: Path, tmp_path: Path) -> AsyncIterator[Store]:
+    """A store for tests that are about something else; SQLite, because it is at hand."""
+    file = shutil.copy(sqlite_template, tmp_path / "rows.db")
+    store = Store(connect(f"sqlite:///{file}"), "us")
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """A client of an empty Redis."""
+    async with Redis.from_url(redis_url, protocol=2) as client:
+        yield client
+
+
+@pytest.fixture
+def log(redis: Redis) -> Log:
+    """The logs in that Redis."""
+    return Log(redis)
+
+
+@pytest.fixture
+def private_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that this test may stop, kill and wipe."""
+    with RedisServer(tmp_path) as server:
+        yield server

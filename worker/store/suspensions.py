@@ -1,0 +1,75 @@
+"""Suspensions as everybody sees them: which keys are refused where, why, and until when."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from models import Suspension, clock
+from worker.errors import UpstreamError
+from worker.store.side import Side, unbroken
+from worker.text import repair
+
+
+class Suspensions(Side):
+    """The suspensions table. Every method is one short transaction."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        super().__init__(engine)
+        self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+
+    @unbroken
+    async def suspend(
+        self,
+        *,
+        base_url: str,
+        key_fingerprint: str,
+        model: str,
+        upstream: str,
+        error: UpstreamError,
+        for_s: float,
+    ) -> Suspension:
+        """Suspend the key for so many seconds from now; an earlier suspension is replaced.
+
+        Args:
+            base_url: the upstream's address.
+            key_fingerprint: see `Upstream.key_fingerprint`.
+            model: the model, or `*` where the whole key is refused.
+            upstream: the upstream's name, for people.
+            error: why.
+            for_s: seconds from the database's now.
+        """
+        facts = {
+            "upstream": upstream,
+            "category": error.category.value,
+            "code": error.code and repair(error.code)[:255],
+            "status": error.status,
+            "message": repair(error.message),
+            "since": clock(),
+            "until": clock(for_s),
+        }
+        key = {"base_url": base_url, "key_fingerprint": key_fingerprint, "model": model}
+        statement = (
+            self._insert(Suspension)
+            .values(**key, **facts)
+            .on_conflict_do_update(index_elements=list(key), set_=facts)
+            .returning(Suspension)
+        )
+        async with self._session() as session:
+            return (await session.scalars(statement)).one()
+
+    @unbroken
+    async def standing(self) -> Sequence[Suspension]:
+        """The suspensions that are not over."""
+        query = select(Suspension).where(Suspension.until > clock())
+        async with self._session() as session:
+            return list(await session.scalars(query))
+
+    @unbroken
+    async def lift(self, upstream: str) -> int:
+        """End all suspensions of the upstream with this name; how many there were."""
+        statement = delete(Suspension).where(Suspension.upstream == upstream)
+        async with self._session() as session:
+            found = await session.execute(statement.returning(Suspension.model))
+            return len(found.all())
