@@ -24,6 +24,19 @@ class Hold:
         self.job = job
         self._lost = False
         self._task: asyncio.Task[object] | None = None
+        self._trusted_until = 0.0
+        self._watch: asyncio.TimerHandle | None = None
+
+    def trust(self, until: float) -> None:
+        """Rely on the lease until this moment of the loop's clock; then the hold is lost."""
+        self._trusted_until = until
+        if self._watch is None:
+            self._look()
+
+    def release(self) -> None:
+        """The lease matters no longer."""
+        if self._watch is not None:
+            self._watch.cancel()
 
     def is_lost(self) -> bool:
         """Whether `lose` was called."""
@@ -31,9 +44,17 @@ class Hold:
 
     def lose(self) -> None:
         """A higher attempt exists, or the lease cannot be trusted: stop what is interruptible."""
-        self._lost = True
-        if self._task is not None:
+        if not self._lost and self._task is not None:
             self._task.cancel()
+        self._lost = True
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._trusted_until:
+            self._watch = loop.call_at(self._trusted_until, self._look)
+        elif not self._lost:
+            logger.warning("job %s: its lease can no longer be trusted", self.job.id)
+            self.lose()
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -48,9 +69,9 @@ class Hold:
         try:
             yield
         except asyncio.CancelledError:
-            if not self.is_lost() or task is None:
+            # Somebody else may have cancelled the task as well.
+            if not self.is_lost() or task is None or task.uncancel():
                 raise
-            task.uncancel()
             raise HoldLost from None
         finally:
             self._task = None
@@ -63,8 +84,8 @@ class Leases:
         self._holds = holds
         self._lease_s = lease_s
         self._renew_s = renew_s
+        self._trust_s = lease_s - min(MARGIN_S, lease_s / 6)
         self._held: dict[str, Hold] = {}
-        self._trusted_until: dict[str, float] = {}
         self._database_up_since: float | None = None
 
     def database_up_s(self) -> float:
@@ -83,15 +104,17 @@ class Leases:
         job = await self._holds.claim(id, self._lease_s)
         if job is None:
             return None
+        if before := self._held.get(id):
+            before.lose()  # it was rescued meanwhile, and nobody renews it any more
         hold = self._held[id] = Hold(job)
-        self._trust([id], asked)
+        hold.trust(asked + self._trust_s)
         return hold
 
     def release(self, hold: Hold) -> None:
         """Renew no longer: the job was settled, given back or lost."""
+        hold.release()
         if self._held.get(hold.job.id) is hold:
             del self._held[hold.job.id]
-            del self._trusted_until[hold.job.id]
 
     async def run(self) -> None:
         """Renew until cancelled. A database that does not answer is asked again and again."""
@@ -102,31 +125,20 @@ class Leases:
                 async with asyncio.timeout(self._renew_s):
                     await self._renew(asked)
                 self._database_up_since = self._database_up_since or asked
-            except Exception as error:  # whatever the driver raises; the clock below decides
+            except Exception as error:  # whatever the driver raises; each hold watches its lease
                 logger.warning("leases could not be renewed: %s", type(error).__name__)
                 self._database_up_since = None
-            self._lose_untrusted()
 
     async def _renew(self, asked: float) -> None:
-        attempts = {id: hold.job.attempt for id, hold in self._held.items()}
+        held = dict(self._held)
+        attempts = {id: hold.job.attempt for id, hold in held.items()}
         renewed = await self._holds.renew(attempts, self._lease_s)
-        self._trust(renewed & self._held.keys(), asked)
-        for id, attempt in attempts.items():
-            hold = self._held.get(id)
+        for id, hold in held.items():
+            if self._held.get(id) is not hold:
+                continue  # released meanwhile, and perhaps claimed anew
+            if id in renewed:
+                hold.trust(asked + self._trust_s)
             # An attempt that rose while the question was under way was raised by ourselves.
-            if hold and id not in renewed and hold.job.attempt == attempt:
-                logger.info("job %s: the hold on attempt %d is lost", id, attempt)
+            elif hold.job.attempt == attempts[id]:
+                logger.info("job %s: the hold on attempt %d is lost", id, attempts[id])
                 hold.lose()
-
-    def _trust(self, ids: "set[str] | list[str]", asked: float) -> None:
-        margin = min(MARGIN_S, self._lease_s / 6)
-        for id in ids:
-            self._trusted_until[id] = asked + self._lease_s - margin
-
-    def _lose_untrusted(self) -> None:
-        # The next look is one renewal later: what could expire until then is stopped now.
-        horizon = asyncio.get_running_loop().time() + self._renew_s
-        for id, until in list(self._trusted_until.items()):
-            if until < horizon and not self._held[id].is_lost():
-                logger.warning("job %s: its lease can no longer be trusted", id)
-                self._held[id].lose()

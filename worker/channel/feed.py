@@ -7,7 +7,7 @@ from enum import Enum
 from msgspec import Struct, structs
 
 from worker.channel.events import Delta, End, Retrying, Started, ToolCall, encode
-from worker.channel.log import Mode, Result, Write
+from worker.channel.log import Entry, Mode, Result, Write
 from worker.stream.runs import Piece
 from worker.stream.transcript import Transcript
 
@@ -43,7 +43,7 @@ class Feed:
     """Collects an attempt's events and composes them into writes.
 
     The holder's methods are synchronous: they record, and tell the publisher by `touched`.
-    `fenced` is called once, when a higher attempt turns out to exist.
+    `fenced` is called when somebody else's higher attempt turns out to exist.
     """
 
     __slots__ = (
@@ -100,6 +100,9 @@ class Feed:
         """Announce the attempt's last event, whose row is committed."""
         self._closing = closing
         self.closed_at = time.monotonic()
+        if self.ended and self.place is Place.SHUT:
+            # The attempt did not stand any more because its end was just being committed.
+            self.place = Place.REBUILD
         self._touched(self)
 
     @property
@@ -110,19 +113,20 @@ class Feed:
     def compose(self) -> Write | None:
         """What is to be written next, or None where there is nothing."""
         if self.place is Place.REBUILD:
-            return self._write(Mode.REBUILD, [*self._opening(), *self._rebuilt(), *self._end()])
+            return self._write(Mode.REBUILD, self._opening() + self._rebuilt() + self._end())
         if self.place is Place.FOLLOWS:
-            return self._write(Mode.APPEND, [*self._deltas(self.transcript.take()), *self._end()])
+            return self._write(Mode.APPEND, self._deltas(self.transcript.take()) + self._end())
         if self.place is Place.NEW and (self._started or self._closing):
             pieces = self._deltas(self.transcript.take())
-            return self._write(Mode.FIRST, [*self._opening(), *pieces, *self._end()])
+            return self._write(Mode.FIRST, self._opening() + pieces + self._end())
         return None
 
     def applied(self, write: Write, result: Result) -> None:
         """Take in what the script said of the write."""
         if result is Result.FENCED:
             self.shut()
-            self._fenced()
+            if self._closing is None:  # else a higher attempt may be this process's own next one
+                self._fenced()
         elif result is Result.LOST:
             self.place = Place.LOST
         elif self._closing is not None and write.last == self._closing.id:
@@ -131,20 +135,23 @@ class Feed:
             self._follow(write)
 
     def confirmed(self, holds: bool) -> None:
-        """Take in whether the database says that this attempt still stands."""
+        """Take in whether the database says that this attempt still stands.
+
+        One that does not is no proof that the job is lost: this process may be raising it just
+        now. Renewing its lease will tell.
+        """
         if holds:
             self.place = Place.REBUILD
             self._touched(self)
         else:
             self.shut()
-            self._fenced()
 
     def shut(self) -> None:
         """Write nothing more."""
         self.place = Place.SHUT
 
     def _follow(self, write: Write) -> None:
-        size = sum(len(payload) + ENTRY_BYTES for _, payload in write.entries)
+        size = write.size + ENTRY_BYTES * len(write.entries)
         self._log_bytes = size if write.mode is Mode.REBUILD else self._log_bytes + size
         self.place = Place.FOLLOWS
         self._sent = write.last
@@ -152,37 +159,39 @@ class Feed:
             self._log_limit *= 2
             self.place = Place.REBUILD
 
-    def _write(self, mode: Mode, entries: list[tuple[str, bytes]]) -> Write | None:
+    def _write(self, mode: Mode, entries: list[Entry]) -> Write | None:
         if not entries:
             return None
-        lives = self.channel.closed_life_s if self.ended else self.channel.open_life_s
-        sets_life = self.ended or mode is not Mode.APPEND
+        job, ended = self.channel.job, self.ended
+        if mode is Mode.APPEND and not ended:
+            return Write(job, mode, tuple(entries), self._sent)
+        lives = self.channel.closed_life_s if ended else self.channel.open_life_s
         return Write(
-            job=self.channel.job,
+            job=job,
             mode=mode,
             entries=tuple(entries),
             predecessor=self._sent if mode is Mode.APPEND else "",
-            life_ms=int(lives * 1000) if sets_life else 0,
-            opens=mode is not Mode.APPEND and not self.ended,
-            closes=self.ended,
+            life_ms=int(lives * 1000),
+            opens=mode is not Mode.APPEND and not ended,
+            closes=ended,
         )
 
-    def _opening(self) -> Iterator[tuple[str, bytes]]:
-        if self._started is not None:
-            yield self._started.id, encode(self._started)
+    def _opening(self) -> list[Entry]:
+        return [] if self._started is None else [(self._started.id, encode(self._started))]
 
-    def _end(self) -> Iterator[tuple[str, bytes]]:
-        if self._closing is not None:
-            yield self._closing.id, encode(self._closing)
+    def _end(self) -> list[Entry]:
+        return [] if self._closing is None else [(self._closing.id, encode(self._closing))]
 
-    def _rebuilt(self) -> Iterator[tuple[str, bytes]]:
-        for piece in self.transcript.replay():
-            yield from self._deltas(_cut(piece))
+    def _rebuilt(self) -> list[Entry]:
+        return [entry for piece in self.transcript.replay() for entry in self._deltas(_cut(piece))]
 
-    def _deltas(self, pieces: Iterable[Piece]) -> Iterator[tuple[str, bytes]]:
+    def _deltas(self, pieces: Iterable[Piece]) -> list[Entry]:
+        entries = []
+        job, prefix = self.channel.job, f"{self.channel.attempt}-"
         for piece in pieces:
-            id = self.id(piece.end)
-            yield id, encode(_delta(id, self.channel.job, piece))
+            id = f"{prefix}{piece.end}"
+            entries.append((id, encode(_delta(id, job, piece))))
+        return entries
 
 
 def _cut(piece: Piece) -> Iterator[Piece]:
@@ -207,6 +216,8 @@ def _cut(piece: Piece) -> Iterator[Piece]:
 
 
 def _delta(id: str, job: str, piece: Piece) -> Delta:
+    if piece.part == "text" and piece.extra is None:
+        return Delta(id=id, job=job, at=piece.at, choice=piece.choice, text=piece.text)
     call = None
     if piece.index is not None:
         call = ToolCall(piece.index, piece.id, piece.name, piece.text)

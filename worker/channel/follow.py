@@ -5,8 +5,9 @@ A message that does not follow what the reader has sends it back to the log, and
 does not help, to the database.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import suppress
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from redis.exceptions import RedisError
 
@@ -97,7 +98,7 @@ class Follower:
         self._inquiry = inquiry
         self._silence_s = silence_s
 
-    async def follow(self, job: str, after: Cursor = START) -> AsyncIterator[ChannelEvent]:
+    async def follow(self, job: str, after: Cursor = START) -> AsyncGenerator[ChannelEvent, None]:
         """The events of the job beyond the cursor, up to and with its closing event.
 
         The deltas after the last `started`, concatenated, are the saved output. Works while
@@ -111,7 +112,9 @@ class Follower:
         patience = min(JOIN_S, self._silence_s)
         async with self.hub.subscribe(channel_name(job)) as subscription:
             while not position.ended:
-                for event in await self._hear(job, position, subscription, patience):
+                with _heeding_cancellation():
+                    events = await self._hear(job, position, subscription, patience)
+                for event in events:
                     yield event
                 patience = self._silence_s
 
@@ -146,7 +149,9 @@ class Follower:
 
     async def _doubt(self, job: str, position: Position) -> Sequence[ChannelEvent]:
         """Look at a cursor beyond which the log has nothing: is it at the end, or past it?"""
-        newest = await self._log.newest(job)
+        newest = None
+        with suppress(RedisError, OSError):
+            newest = await self._log.newest(job)
         rest = await self._ask(job, position)
         if newest is not None and newest < position.cursor and not position.ended:
             raise InvalidCursor(f"cursor: {position.cursor} is beyond {newest}; start over")
@@ -164,3 +169,17 @@ class Follower:
             )
         position.floor = row.attempt
         return ()
+
+
+@contextmanager
+def _heeding_cancellation() -> Iterator[None]:
+    """Cancel after the block where the cancellation came to nothing within it.
+
+    redis-py sends under `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that
+    comes when the command has just been sent (bpo-37658).
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    yield
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError

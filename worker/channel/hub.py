@@ -9,7 +9,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
@@ -81,7 +81,8 @@ class Hub:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._channels: dict[bytes, _Channel] = {}
-        self._connection: AbstractConnection | None = None
+        # What is to be sent on the connection; None while there is none.
+        self._outgoing: asyncio.Queue[tuple[str | bytes, ...]] | None = None
         self._heard = False
 
     async def run(self) -> None:
@@ -91,12 +92,13 @@ class Hub:
             connection = self._redis.connection_pool.make_connection()
             try:
                 await self._serve(connection)
-            except (RedisError, OSError, TimeoutError) as error:
-                if self._connection is not None:
+            except* (RedisError, OSError) as errors:
+                if self._outgoing is not None:
                     pause = FIRST_PAUSE_S
-                logger.warning("the channel's connection is renewed: %s", type(error).__name__)
+                kind = type(errors.exceptions[0]).__name__
+                logger.warning("the channel's connection is renewed: %s", kind)
             finally:
-                self._connection = None
+                self._outgoing = None
                 await connection.disconnect(nowait=True)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LAST_PAUSE_S)
@@ -110,29 +112,30 @@ class Hub:
         if subscribed.confirmed:
             subscription.renew()
         else:
-            await self._send("SUBSCRIBE", name)
+            self._send("SUBSCRIBE", name)
         try:
             yield subscription
         finally:
             subscribed.subscriptions.discard(subscription)
             if not subscribed.subscriptions and self._channels.get(name) is subscribed:
                 del self._channels[name]
-                await self._send("UNSUBSCRIBE", name)
+                self._send("UNSUBSCRIBE", name)
 
     async def _serve(self, connection: AbstractConnection) -> None:
         await connection.connect()
-        self._connection = connection
+        # The pings watch it. With a timeout redis-py sends in a task of its own, which fails with
+        # an AttributeError where the connection ends before it runs.
+        connection.socket_timeout = None
+        self._outgoing = asyncio.Queue()
         for channel in self._channels.values():
             channel.confirmed = False
         if self._channels:
-            await self._send("SUBSCRIBE", *self._channels)
+            self._send("SUBSCRIBE", *self._channels)
         async with asyncio.TaskGroup() as tasks:
-            pings = tasks.create_task(self._ping_for_ever(connection))
-            try:
-                while True:
-                    self._dispatch(await connection.read_response(True, math.inf))
-            finally:
-                pings.cancel()
+            tasks.create_task(self._write_for_ever(connection, self._outgoing))
+            tasks.create_task(self._ping_for_ever())
+            while True:
+                self._dispatch(await connection.read_response(True, math.inf))
 
     def _dispatch(self, message: object) -> None:
         self._heard = True
@@ -152,20 +155,30 @@ class Hub:
             for subscription in found.subscriptions:
                 subscription.renew()
 
-    async def _ping_for_ever(self, connection: AbstractConnection) -> None:
+    async def _ping_for_ever(self) -> None:
         while True:
             self._heard = False
             await asyncio.sleep(PING_S)
             if not self._heard:
-                await self._send("PING")
+                self._send("PING")
                 await asyncio.sleep(PING_S)
                 if not self._heard:
-                    await connection.disconnect(nowait=True)
-                    return
+                    raise TimeoutError
 
-    async def _send(self, command: str, *arguments: bytes) -> None:
-        connection = self._connection
-        if connection is None:
-            return  # the next connection subscribes all channels
-        with suppress(RedisError, OSError):  # the reading side notices the same, and reconnects
-            await connection.send_command(command, *arguments, check_health=False)
+    def _send(self, *command: str | bytes) -> None:
+        """Have the command sent; without a connection the next one subscribes all channels.
+
+        Subscribers do not send themselves: redis-py closes a connection on which a command is
+        cancelled, and all others hang on this one.
+        """
+        if self._outgoing is not None:
+            self._outgoing.put_nowait(command)
+
+    async def _write_for_ever(
+        self, connection: AbstractConnection, outgoing: asyncio.Queue[tuple[str | bytes, ...]]
+    ) -> None:
+        while True:
+            command = await outgoing.get()
+            if not connection.is_connected:
+                raise ConnectionError  # redis-py would connect anew, and nobody would read
+            await connection.send_command(*command, check_health=False)

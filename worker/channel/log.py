@@ -3,20 +3,17 @@
 import time
 from collections.abc import Iterable, Sequence
 from enum import IntEnum, StrEnum
-from importlib.resources import files
 
 from msgspec import Struct
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
 
 from worker.channel.events import ChannelEvent, Cursor, decode
+from worker.channel.script import Argument, Script
 
 # Jobs started and not announced as ended, by time: a hint for the sweep.
 OPEN = "deltaworks:open"
 # One message for each job that was cancelled: its holder stops the stream.
 STOP = "deltaworks:stop"
-
-_SCRIPT = files("worker.channel").joinpath("append.lua").read_bytes()
 
 
 def log_key(job: str) -> str:
@@ -47,6 +44,14 @@ class Result(IntEnum):
     LOST = 4
 
 
+# By code: a look-up costs a fifth of the enumeration's own call.
+_RESULTS = {result.value: result for result in Result}
+
+
+# The id of an event, and its JSON.
+Entry = tuple[str, bytes]
+
+
 class Write(Struct, frozen=True):
     """The events that one job contributes to a flush; immutable, so it can be sent again as is.
 
@@ -55,7 +60,7 @@ class Write(Struct, frozen=True):
 
     job: str
     mode: Mode
-    entries: tuple[tuple[str, bytes], ...]
+    entries: tuple[Entry, ...]
     predecessor: str = ""
     life_ms: int = 0
     opens: bool = False
@@ -66,13 +71,21 @@ class Write(Struct, frozen=True):
         """The id of the last entry."""
         return self.entries[-1][0]
 
+    @property
+    def size(self) -> int:
+        """Bytes of JSON."""
+        size = 0
+        for _, payload in self.entries:  # a sum over a generator costs three times as much
+            size += len(payload)
+        return size
+
 
 class Log:
     """Reads and writes the logs of all jobs over one Redis client."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._sha: str | None = None
+        self._script = Script(redis)
 
     async def write(self, writes: Sequence[Write]) -> list[Result]:
         """Apply the writes, all of one cluster slot group, in one call.
@@ -81,7 +94,7 @@ class Log:
             RedisError: nothing is known of any write; sending them again unchanged is safe.
         """
         keys = [log_key(write.job) for write in writes]
-        arguments: list[str | bytes | int] = []
+        arguments: list[Argument] = []
         for write in writes:
             arguments += (write.mode, write.predecessor, write.life_ms, len(write.entries))
             for entry in write.entries:
@@ -89,22 +102,9 @@ class Log:
         opened = {write.job: time.time() for write in writes if write.opens}
         if opened:
             await self._redis.zadd(OPEN, opened)
-        codes = await self._run(keys, arguments)
+        codes = await self._script.run(keys, arguments)
         await self.announced(write.job for write in writes if write.closes)
-        return [Result(code) for code in codes]
-
-    async def _run(
-        self, keys: Sequence[str], arguments: Sequence[str | bytes | int]
-    ) -> Sequence[int]:
-        if self._sha is None:
-            self._sha = str(await self._redis.script_load(_SCRIPT))
-        call = ("EVALSHA", self._sha, len(keys), *keys, *arguments)
-        try:
-            codes: Sequence[int] = await self._redis.execute_command(*call)
-        except NoScriptError:
-            self._sha = None
-            return await self._run(keys, arguments)
-        return codes
+        return [_RESULTS[code] for code in codes]
 
     async def announced(self, jobs: Iterable[str]) -> None:
         """Take jobs off the list of those whose end has yet to be announced."""

@@ -11,11 +11,12 @@ database has confirmed that the attempt still stands.
 
 import asyncio
 import logging
+import re
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from worker.channel.feed import Channel, Feed, Place
 from worker.channel.log import Log, Write
@@ -32,6 +33,12 @@ FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 2.0
 # How long a closing event is kept for a Redis that is gone. Readers learn the end from the
 # database meanwhile, and the sweep announces what it finds unannounced.
 PATIENCE_S = 60.0
+
+# Codes by which Redis refuses every write for a while, not one key's. For an error inside the
+# script Redis 6.2 has them in the message, under the code ERR.
+REFUSES_ALL = re.compile(
+    r"\b(OOM|READONLY|MISCONF|BUSY|NOREPLICAS|NOPERM|MASTERDOWN|CLUSTERDOWN|TRYAGAIN)\b"
+)
 
 # Asks the database which of {job: attempt} this process still holds.
 Standing = Callable[[Mapping[str, int]], Awaitable[set[str]]]
@@ -109,7 +116,7 @@ class Publisher:
             write = feed.compose()
             if write is not None:
                 composed.append((feed, write))
-                size += sum(len(payload) for _, payload in write.entries)
+                size += write.size
         return composed
 
     async def _flush(self, composed: Composed) -> None:
@@ -130,7 +137,7 @@ class Publisher:
 
     async def _isolated(self, composed: Composed, error: Exception) -> bool:
         """Deal with a write that Redis refuses: one bad key must not hold up all jobs."""
-        if not isinstance(error, ResponseError) or isinstance(error, OutOfMemoryError):
+        if not isinstance(error, ResponseError) or _refuses_all(error):
             return False
         if len(composed) == 1:
             feed = composed[0][0]
@@ -179,3 +186,7 @@ class Publisher:
             # A committed end is for ever: it needs no confirmation.
             feed.confirmed(feed.ended or feed.channel.job in held)
         self._wake.set()
+
+
+def _refuses_all(error: ResponseError) -> bool:
+    return REFUSES_ALL.search(f"{error.status_code} {error}") is not None
