@@ -1,10 +1,31 @@
 """The job object: what `show --json`, the API and webhooks say of a job."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
+from redis.exceptions import RedisError
+
 from models import Job, JobState
-from worker.channel.events import Cursor
+from worker.channel.events import START, ChannelEvent, Cursor, Delta
+from worker.channel.log import Log
 from worker.channel.replay import end_cursor
+
+
+async def live_job_object(job: Job, log: Log) -> dict[str, object]:
+    """The job as a JSON object; while it runs, with its text so far and the cursor after it.
+
+    Both come from one reading of its log; where Redis is away, the row has to do.
+    """
+    if job.state != JobState.IN_PROGRESS:
+        return job_object(job)
+    try:
+        events = await log.read(job.id, START)
+    except (RedisError, OSError):
+        events = None
+    if not events:
+        return job_object(job)
+    cursor = events[-1].cursor
+    return job_object(job, cursor) | {"output_text": _text_so_far(events, cursor.attempt)}
 
 
 def job_object(job: Job, published: Cursor | None = None) -> dict[str, object]:
@@ -12,7 +33,7 @@ def job_object(job: Job, published: Cursor | None = None) -> dict[str, object]:
 
     Args:
         job: its row.
-        published: the last id of its live log, where it has one: the cursor while it runs.
+        published: what its reader has seen of its live log: the cursor while it runs.
     """
     terminal = JobState(job.state).terminal
     cursor = end_cursor(job) if terminal else published or Cursor(job.attempt, 0)
@@ -45,6 +66,15 @@ def job_object(job: Job, published: Cursor | None = None) -> dict[str, object]:
         "finished_at": _moment(job.finished_at),
         "deadline_at": _moment(job.deadline_at),
     }
+
+
+def _text_so_far(events: Sequence[ChannelEvent], attempt: int) -> str:
+    """Choice 0's text, as `output_text` will be; what an attempt before wrote is void."""
+    return "".join(
+        event.text or ""
+        for event in events
+        if isinstance(event, Delta) and event.choice == 0 and event.cursor.attempt == attempt
+    )
 
 
 def _error(job: Job) -> dict[str, object] | None:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from worker.simulator import serve
@@ -20,20 +21,20 @@ def _print_faults() -> None:
         _say(f"{name:22} {sentence}")
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m worker.simulator", description=Plan.__doc__)
+def _parsed(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="deltaworks simulator", description=Plan.__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--record", type=Path, metavar="FILE", help="append JSON lines here")
     parser.add_argument("--limit-requests-per-minute", type=int, default=0, metavar="N")
     parser.add_argument("--faults", action="store_true", help="list the faults and exit")
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
-def main() -> None:
-    """Serve until SIGTERM, or list the faults."""
-    arguments = _arguments()
+def main(given: Sequence[str] | None = None) -> None:
+    """Serve until SIGTERM, or list the faults; `given` are the arguments, else the process's."""
+    arguments = _parsed(given)
     if arguments.faults:
         _print_faults()
         return

@@ -1,0 +1,224 @@
+"""The commands and their options. Each imports the room that does its work when it runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker import __version__
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    # Our own `sentences_for_errors` comes after; and a traceback must not show local variables.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A background worker for streamed completions: queue prompts, watch every delta live, "
+    "keep the text. What is not configured (DELTAWORKS_*, OPENAI_*) is started for you.",
+    epilog="Exit codes: 0 completed, 1 failed, 2 usage, 3 incomplete, 4 cancelled, 5 detached.",
+)
+_JOBS, _PROCESSES = "Jobs", "Processes"
+
+database = typer.Typer(no_args_is_help=True, help="The database's schema.")
+app.add_typer(database, name="db", rich_help_panel=_PROCESSES)
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Prompt = Annotated[str | None, typer.Argument(metavar="PROMPT", show_default=False)]
+Model = Annotated[str | None, typer.Option("--model", "-m", help="Else DELTAWORKS_MODEL.")]
+System = Annotated[str | None, typer.Option("--system", "-s", help="A system message before it.")]
+File = Annotated[
+    Path | None, typer.Option("--file", "-f", help="Read the prompt from a file; - is stdin.")
+]
+Param = Annotated[
+    list[str] | None,
+    typer.Option("--param", "-p", metavar="NAME=VALUE", help="Any request parameter. Repeatable."),
+]
+LaneName = Annotated[
+    str | None, typer.Option("--lane", metavar="interactive|bulk", help="Default: interactive.")
+]
+Key = Annotated[
+    str | None,
+    typer.Option("--idempotency-key", metavar="KEY", help="The same key is the same job."),
+]
+Metadata = Annotated[
+    list[str] | None,
+    typer.Option("--metadata", metavar="NAME=VALUE", help="Kept with the job. Repeatable."),
+]
+
+
+@app.command(rich_help_panel=_JOBS)
+def run(  # noqa: PLR0913, PLR0917 - one for each option
+    prompt: Prompt = None,
+    model: Model = None,
+    system: System = None,
+    file: File = None,
+    param: Param = None,
+    lane: LaneName = None,
+    idempotency_key: Key = None,
+    metadata: Metadata = None,
+    json: Json = False,
+) -> None:
+    """Run a prompt and stream its answer; the exit code tells the outcome."""
+    from worker.cli import streaming
+    from worker.cli.document import Request
+
+    request = Request(
+        prompt=prompt,
+        file=file,
+        model=model,
+        system=system,
+        params=param or [],
+        lane=lane,
+        idempotency_key=idempotency_key,
+        metadata=metadata or [],
+    )
+    raise SystemExit(streaming.run(request, json=json))
+
+
+@app.command(rich_help_panel=_JOBS)
+def submit(  # noqa: PLR0913, PLR0917 - one for each option
+    prompt: Prompt = None,
+    model: Model = None,
+    system: System = None,
+    file: File = None,
+    param: Param = None,
+    lane: LaneName = None,
+    idempotency_key: Key = None,
+    metadata: Metadata = None,
+    scheduled_at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Not before, like 2030-01-31T22:00:00Z.")
+    ] = None,
+    deadline_at: Annotated[
+        str | None, typer.Option(metavar="TIME", help="The job has failed if it has not ended.")
+    ] = None,
+    request: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A whole job request in JSON; - is stdin.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Queue a prompt and print its job's id."""
+    from worker.cli import jobs
+    from worker.cli.document import Request
+
+    asked = Request(
+        prompt=prompt,
+        file=file,
+        model=model,
+        system=system,
+        params=param or [],
+        lane=lane,
+        idempotency_key=idempotency_key,
+        metadata=metadata or [],
+        scheduled_at=scheduled_at,
+        deadline_at=deadline_at,
+        whole=request,
+    )
+    jobs.submit(asked, json=json)
+
+
+@app.command(rich_help_panel=_JOBS)
+def follow(
+    job: JobId,
+    after: Annotated[
+        str | None, typer.Option(metavar="CURSOR", help="Only what comes after this event's id.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Stream a job's output, from the start or from a cursor, to its end."""
+    from worker.cli import streaming
+
+    raise SystemExit(streaming.follow(job, after, json=json))
+
+
+@app.command(rich_help_panel=_JOBS)
+def show(job: JobId, json: Json = False) -> None:
+    """Show a job, its text so far and its attempts."""
+    from worker.cli import jobs
+
+    jobs.show(job, json=json)
+
+
+@app.command(rich_help_panel=_JOBS)
+def cancel(job: JobId, json: Json = False) -> None:
+    """Cancel a job unless it has ended."""
+    from worker.cli import jobs
+
+    raise SystemExit(jobs.cancel(job, json=json))
+
+
+@app.command(rich_help_panel=_PROCESSES)
+def up(json: Json = False) -> None:
+    """Run the whole stack until Ctrl-C, embedded where nothing is configured."""
+    from worker.cli import stack
+
+    raise SystemExit(stack.up(json=json))
+
+
+@app.command(rich_help_panel=_PROCESSES)
+def worker(
+    lane: Annotated[
+        list[str] | None,
+        typer.Option(metavar="interactive|bulk", help="Serve this lane only. Default: both."),
+    ] = None,
+    streams: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Jobs at once. Else DELTAWORKS_STREAMS.")
+    ] = None,
+    beat: Annotated[bool, typer.Option("--beat", help="Tick for the sweep, too.")] = False,
+    log_level: Annotated[str, typer.Option(metavar="debug|info|warning|error")] = "info",
+    ready_file: Annotated[
+        Path | None, typer.Option(help="Created when it takes jobs, removed when it stops to.")
+    ] = None,
+) -> None:
+    """Run jobs until SIGTERM, which lets those that run come to their end."""
+    from worker.cli import processes
+
+    raise SystemExit(processes.worker(lane or [], streams, beat, log_level, ready_file))
+
+
+@app.command(rich_help_panel=_PROCESSES)
+def beat(
+    log_level: Annotated[str, typer.Option(metavar="debug|info|warning|error")] = "info",
+) -> None:
+    """Tick for the sweep. One is enough; several do no harm."""
+    from worker.cli import processes
+
+    processes.beat(log_level)
+
+
+@app.command(
+    rich_help_panel=_PROCESSES,
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def simulator(context: typer.Context) -> None:
+    """Serve made-up answers like an OpenAI-compatible upstream; --help lists its options."""
+    from worker.simulator.__main__ import main
+
+    main(context.args)
+
+
+@database.command()
+def upgrade(json: Json = False) -> None:
+    """Bring the database's schema up to date."""
+    from worker.cli import schema
+
+    schema.upgrade(json=json)
+
+
+@app.command(rich_help_panel=_PROCESSES)
+def doctor(json: Json = False) -> None:
+    """Check the configuration, and all that it leads to."""
+    from worker.cli import doctor as room
+
+    raise SystemExit(room.examine(json=json))
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Options of no command."""
+    if version:
+        typer.echo(f"deltaworks {__version__}")
+        raise typer.Exit

@@ -1,0 +1,80 @@
+"""The embedded worker: what `run`, `follow` and `up` start where no Redis is configured.
+
+It is an engine like the private Redis: shared by the commands of one home, and retired when the
+last of them leaves. Retired, it takes no more jobs and ends those it runs in its own time.
+"""
+
+import hashlib
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+from worker import __version__, catalog
+from worker.engines import Membership, join_process
+from worker.settings import Settings
+
+NAME = "worker"
+# Variables of these names decide what the worker does; the model is the command line's own.
+PREFIXES = ("DELTAWORKS_", "OPENAI_")
+LEFT_OUT = frozenset({"DELTAWORKS_MODEL"})
+
+
+def join_worker(settings: Settings) -> Membership:
+    """Join the home's worker, or start one, and wait until it takes jobs.
+
+    Raises:
+        EngineFailed: it did not start (the error quotes its log), or it runs with other settings.
+        ConfigurationError: the upstreams file has a fault.
+    """
+    ready_file = settings.home.absolute() / "engines" / NAME / "ready"
+    command = [sys.executable, "-m", "worker.cli", "worker", "--beat"]
+    command += ["--ready-file", str(ready_file)]
+    return join_process(settings.home, NAME, command, {}, ready_file, fingerprint(settings))
+
+
+def joining_worker(settings: Settings) -> "Future[Membership]":
+    """Join in a thread: a worker takes a second or two to start, and there is more to do."""
+    future: Future[Membership] = Future()
+    future.set_running_or_notify_cancel()  # from here on nobody can cancel it
+
+    def join() -> None:
+        try:
+            future.set_result(join_worker(settings))
+        except Exception as error:  # belongs to who asks for the result
+            future.set_exception(error)
+
+    threading.Thread(target=join, name="join-worker", daemon=True).start()
+    return future
+
+
+def worker_log(home: Path) -> Path:
+    """The file that the embedded worker logs to."""
+    return home.absolute() / "engines" / NAME / "log"
+
+
+def fingerprint(settings: Settings) -> str:
+    """A digest of all that a worker is configured by: commands that differ in it share none.
+
+    Keys go into it only by way of the digest.
+
+    Raises:
+        ConfigurationError: the upstreams file has a fault.
+    """
+    digest = hashlib.sha256(__version__.encode())
+    digest.update(settings.model_dump_json(exclude={"model"}).encode())
+    for name in sorted(_variables(settings)):
+        digest.update(f"\0{name}={os.environ.get(name)}".encode(errors="surrogateescape"))
+    if settings.upstreams_file is not None:
+        digest.update(settings.upstreams_file.read_bytes())
+    return digest.hexdigest()
+
+
+def _variables(settings: Settings) -> Iterator[str]:
+    yield from (name for name in os.environ if name.startswith(PREFIXES) and name not in LEFT_OUT)
+    configured = catalog.configured(settings.upstreams_file)
+    for upstream in configured.upstreams if configured else ():
+        if upstream.api_key_env:
+            yield upstream.api_key_env

@@ -1,0 +1,115 @@
+"""The long-running processes: a worker, and beat."""
+
+import logging
+import os
+import resource
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from threading import Thread
+
+from celery.beat import Service
+from celery.concurrency.thread import TaskPool
+from celery.signals import worker_ready, worker_shutting_down
+
+from models import Lane
+from worker import settings
+from worker.app import SUBMIT, SWEEP, app
+from worker.cli.logs import log_as_process
+from worker.errors import InvalidRequest
+from worker.tasks import process
+
+logger = logging.getLogger(__name__)
+
+
+def worker(
+    lanes: Sequence[str], streams: int | None, beat: bool, log_level: str, ready_file: Path | None
+) -> int:
+    """Run Celery's worker in this process until SIGTERM; Celery's own exit code.
+
+    The runtime is opened first: what does not work is refused now, not at the first job.
+
+    Args:
+        lanes: names of the lanes to serve; empty is both.
+        streams: jobs at once; None is the setting's.
+        beat: whether a thread of this process ticks for the sweep.
+        log_level: of our own records.
+        ready_file: created once jobs are taken, removed at once on SIGTERM.
+
+    Raises:
+        DeltaworksError: an option or the configuration does not work.
+    """
+    served, at_once = _lanes(lanes), streams or settings.load().streams
+    log_as_process(log_level)
+    _allow_many_sockets()
+    process.open()
+    if ready_file is not None:
+        _keep(ready_file)
+    if beat:
+        _tick()
+    ready = partial(logger.info, "ready: %d streams, %s", at_once, " and ".join(served))
+    worker_ready.connect(lambda **_: ready(), weak=False)
+    serving = app.Worker(
+        hostname=f"deltaworks-{os.getpid()}@{socket.gethostname()}",
+        pool_cls=TaskPool,
+        concurrency=at_once,
+        queues=[*served, SUBMIT, SWEEP],
+        without_gossip=True,
+        without_mingle=True,
+        loglevel="INFO",
+        quiet=True,
+    )
+    serving.start()
+    return serving.exitcode or 0
+
+
+def beat(log_level: str) -> None:
+    """Tick for the sweep in this process until SIGTERM. It keeps nothing on disk.
+
+    Raises:
+        DeltaworksError: the level or the configuration does not work.
+    """
+    log_as_process(log_level)
+    logger.info("ticking every %g s", settings.load().sweep_s)
+    app.Beat(quiet=True, loglevel="INFO").run()
+
+
+def _lanes(names: Sequence[str]) -> list[str]:
+    for name in names:
+        if name not in list(Lane):
+            raise InvalidRequest("--lane", f"is {name[:40]!r}", f"use {' or '.join(Lane)}")
+    return list(dict.fromkeys(names)) or [lane.value for lane in Lane]
+
+
+def _keep(ready_file: Path) -> None:
+    """Have the file there as long as jobs are taken, which ends before the process does."""
+
+    def create(**_: object) -> None:
+        try:
+            ready_file.touch()
+        except OSError as error:
+            logger.critical("%s cannot be created: %s", ready_file, error.strerror)
+
+    def remove(**_: object) -> None:
+        with suppress(OSError):
+            ready_file.unlink()
+
+    worker_ready.connect(create, weak=False)
+    worker_shutting_down.connect(remove, weak=False)
+
+
+def _tick() -> None:
+    # Not the worker's own --beat: that forks, here a process with threads and an open loop, and
+    # leaves the child behind where the parent is killed.
+    ticking = Service(app, max_interval=1, scheduler_cls=app.conf.beat_scheduler)
+    thread = Thread(target=ticking.start, name="beat", daemon=True)
+    worker_ready.connect(lambda **_: thread.start(), weak=False)
+    worker_shutting_down.connect(lambda **_: ticking.stop(), weak=False)
+
+
+def _allow_many_sockets() -> None:
+    """Each stream is a socket, and the usual soft limit is 1,024."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
