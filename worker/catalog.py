@@ -9,11 +9,19 @@ One TOML file (`DELTAWORKS_UPSTREAMS_FILE`), in order of preference:
     models = ["gpt-4o*", "o3"]          # * stands for any characters; ["*"] takes any model
     streams_logprobs = true             # it sends logprobs in its chunks
     include_usage = true                # it understands stream_options.include_usage
+    requests_per_minute = 6000          # over all models; left out: what the upstream's own
+    tokens_per_minute = 2_000_000       # headers say, else no limit
+    max_streams = 500                   # open at the same time
+    interactive_share = 0.1             # the part of each limit that bulk leaves alone
+
+    [upstream.model."gpt-4o*"]          # limits of each model it fits, besides those above; of
+    requests_per_minute = 500           # several that fit the first counts
 
 Without the file: `OPENAI_BASE_URL` and `OPENAI_API_KEY`, any model passed on; without those the
 bundled simulator.
 """
 
+import hashlib
 import os
 import tomllib
 from collections.abc import Mapping
@@ -29,9 +37,30 @@ OPENAI_BASE_URL = "https://api.openai.com/v1"
 ANY_MODEL = "*"
 SIMULATOR = "simulator"
 
+# What the column for an upstream's name holds.
+NAME_CHARACTERS = 64
 
-class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A provider endpoint. `base_url` is the part before `/chat/completions`."""
+MOST_RESERVED = 0.9
+# No upstream admits more: what is larger is a slip.
+MOST_PER_MINUTE = 1e10
+
+
+class RateLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What may be asked of an upstream; None is no limit that we know of."""
+
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    max_streams: int | None = None
+
+
+UNLIMITED = RateLimits()
+
+
+class Upstream(RateLimits, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A provider endpoint. `base_url` is the part before `/chat/completions`.
+
+    Its own limits hold for all its models together, those in `model` for each model besides.
+    """
 
     name: str
     base_url: str
@@ -39,6 +68,13 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     models: tuple[str, ...] = (ANY_MODEL,)
     streams_logprobs: bool = False
     include_usage: bool = True
+    interactive_share: float = 0.1
+    model: Mapping[str, RateLimits] = {}
+
+    def model_limits(self, model: str) -> RateLimits:
+        """The limits of one model, besides the upstream's own."""
+        fitting = (limits for name, limits in self.model.items() if fnmatchcase(model, name))
+        return next(fitting, UNLIMITED)
 
     def serves(self, model: str) -> bool:
         """Whether this upstream is configured for the model."""
@@ -60,15 +96,24 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             )
         return key
 
+    def key_fingerprint(self) -> str:
+        """Stands for the key where a key must not stand: limits and suspensions are by account.
+
+        Raises:
+            ConfigurationError: see `api_key`.
+        """
+        key = self.api_key()
+        return hashlib.sha256(key.encode()).hexdigest()[:16] if key else "none"
+
 
 class Catalog(msgspec.Struct, frozen=True):
     """All upstreams, in order of preference."""
 
     upstreams: tuple[Upstream, ...]
 
-    def serving(self, model: str) -> Upstream | None:
-        """The preferred upstream for the model, or None where no upstream is configured for it."""
-        return next((up for up in self.upstreams if up.serves(model)), None)
+    def serving(self, model: str) -> list[Upstream]:
+        """The upstreams that are configured for the model, in order of preference."""
+        return [upstream for upstream in self.upstreams if upstream.serves(model)]
 
     @property
     def simulated(self) -> bool:
@@ -106,7 +151,7 @@ def simulated(base_url: str) -> Catalog:
 def _from_environment(environ: Mapping[str, str]) -> Upstream:
     base_url = environ.get("OPENAI_BASE_URL") or OPENAI_BASE_URL
     upstream = Upstream(
-        name=urlsplit(base_url).hostname or "openai",
+        name=_host(base_url)[:NAME_CHARACTERS] or "openai",
         base_url=base_url.rstrip("/"),
         api_key_env="OPENAI_API_KEY" if environ.get("OPENAI_API_KEY") else None,
         streams_logprobs=base_url.rstrip("/") == OPENAI_BASE_URL,
@@ -125,20 +170,72 @@ def _from_file(file: Path) -> Catalog:
     if not found.upstream:
         raise ConfigurationError(f"{file}: names no upstream; add an [[upstream]] table")
     for upstream in found.upstream:
+        _check_names(upstream, f"{file}: upstream {upstream.name[:NAME_CHARACTERS]!r}")
         _check(upstream, f"{file}: upstream {upstream.name!r}: base_url")
+        _check_limits(upstream, f"{file}: upstream {upstream.name!r}")
     names = [upstream.name for upstream in found.upstream]
     for name in names:
         if names.count(name) > 1:
             raise ConfigurationError(f"{file}: upstream {name!r} is named twice; rename one")
-    return Catalog(found.upstream)
+    return Catalog(tuple(_without_slash(upstream) for upstream in found.upstream))
+
+
+def _without_slash(upstream: Upstream) -> Upstream:
+    return msgspec.structs.replace(upstream, base_url=upstream.base_url.rstrip("/"))
 
 
 def _check(upstream: Upstream, where: str) -> None:
-    parts = urlsplit(upstream.base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if "@" in upstream.base_url:  # not shown: what stands before it may be a password
+        raise ConfigurationError(f"{where}: holds a password; name the key by api_key_env instead")
+    if not _host(upstream.base_url):
         raise ConfigurationError(
             f"{where}: {upstream.base_url!r} is no http(s) address; "
             f"write it like https://api.openai.com/v1"
         )
-    if parts.username or parts.password:
-        raise ConfigurationError(f"{where}: holds a password; name the key by api_key_env instead")
+
+
+def _host(url: str) -> str:
+    """The host of an http(s) address; empty where it is none."""
+    try:
+        parts = urlsplit(url)
+        is_http = parts.scheme in ("http", "https") and parts.port != 0
+    except ValueError:  # brackets without an end, a port that is no number
+        return ""
+    return (parts.hostname or "") if is_http else ""
+
+
+def _check_names(upstream: Upstream, where: str) -> None:
+    if not 0 < len(upstream.name) <= NAME_CHARACTERS:
+        raise ConfigurationError(
+            f"{where}: name has {len(upstream.name)} characters; use 1 to {NAME_CHARACTERS}"
+        )
+    if not upstream.models:
+        raise ConfigurationError(
+            f'{where}: models is empty; name the models it serves, or leave it out for ["*"]'
+        )
+
+
+def _check_limits(upstream: Upstream, where: str) -> None:
+    _check_positive(upstream, where)
+    if not 0 <= upstream.interactive_share <= MOST_RESERVED:
+        raise ConfigurationError(
+            f"{where}: interactive_share = {upstream.interactive_share:g} is no part that leaves "
+            f"bulk any; use 0 to {MOST_RESERVED:g}"
+        )
+    for model, limits in upstream.model.items():
+        _check_positive(limits, f"{where}: model.{model!r}")
+        if ANY_MODEL not in model and not upstream.serves(model):
+            raise ConfigurationError(
+                f"{where}: model.{model!r} has limits, but models does not name it; "
+                f"add it to models, or remove the table"
+            )
+
+
+def _check_positive(limits: RateLimits, where: str) -> None:
+    for name in RateLimits.__struct_fields__:
+        value = getattr(limits, name)
+        if value is not None and not 0 < value <= MOST_PER_MINUTE:
+            raise ConfigurationError(
+                f"{where}: {name} = {value:g} admits nothing, or more than can be counted; use "
+                f"a number above 0 and up to {MOST_PER_MINUTE:g}, or leave it out for no limit"
+            )

@@ -73,20 +73,26 @@ def body_wait_s(details: Sequence[Mapping[str, object]], message: str) -> float 
 
 def reset_wait_s(headers: Mapping[str, str]) -> float | None:
     """Seconds until the last of the empty buckets is full; None where none is known empty."""
-    now = _response_time(headers)
-    waits = [_usable(_until(reset, now)) for reset in _exhausted_resets(headers)]
+    waits = [until_reset_s(reset, headers) for reset in _exhausted_resets(headers)]
     return max((wait for wait in waits if wait is not None), default=None)
+
+
+def until_reset_s(reset: str, headers: Mapping[str, str]) -> float | None:
+    """Seconds until a reset that is written as a duration, in seconds or as a moment."""
+    return _usable(_until(reset, _response_time(headers)))
+
+
+def units(value: str) -> float | None:
+    """A limit, or what is left of it; None for what is no number. Below nothing is nothing."""
+    return 0.0 if value.strip().startswith("-") else _number(value)
 
 
 def _exhausted_resets(headers: Mapping[str, str]) -> Iterator[str]:
     """`...-reset...` beside a `...-remaining...` of nothing, whichever part stands last:
     `x-ratelimit-remaining-tokens` (OpenAI), `anthropic-ratelimit-tokens-remaining`."""
     for name, value in headers.items():
-        if "ratelimit" in name and "-remaining" in name:
-            remaining = value.strip()
-            left = 0.0 if remaining.startswith("-") else _number(remaining)
-            if left == 0:
-                yield headers.get(name.replace("-remaining", "-reset"), "")
+        if "ratelimit" in name and "-remaining" in name and units(value) == 0:
+            yield headers.get(name.replace("-remaining", "-reset"), "")
 
 
 def _until(reset: str, now: float) -> float | None:

@@ -1,0 +1,61 @@
+"""What the rate-limit headers of a response say of the upstream's limits.
+
+    x-ratelimit-{limit,remaining,reset}-{requests,tokens}    OpenAI, Azure, Groq, Together, ...
+    anthropic-ratelimit-{requests,tokens}-{limit,...}        Anthropic
+    x-ratelimit-{limit,remaining,reset}                      OpenRouter and gateways: requests
+
+None of them says per what time. It is a minute, unless the reset shows otherwise: a minute's
+bucket is full within a minute. Groq's limit of requests, for one, is a day's.
+"""
+
+from collections.abc import Mapping
+
+from worker.classify.waits import units, until_reset_s
+from worker.limiter.terms import Reading, Readings
+
+_SPELLINGS = {
+    "requests": (
+        "x-ratelimit-{}-requests",
+        "anthropic-ratelimit-requests-{}",
+        "x-ratelimit-{}",
+    ),
+    "tokens": ("x-ratelimit-{}-tokens", "anthropic-ratelimit-tokens-{}"),
+}
+
+_MINUTE_S, _DAY_S = 60.0, 86_400.0
+# How far a reset may be off: some are rounded up to whole seconds.
+_SLACK = 0.05
+
+
+def readings_of(headers: Mapping[str, str]) -> Readings:
+    """The readings in a response's headers, names in lower case; empty where there are none."""
+    found = {unit: _first(headers, spellings) for unit, spellings in _SPELLINGS.items()}
+    return {unit: reading for unit, reading in found.items() if reading is not None}
+
+
+def _first(headers: Mapping[str, str], spellings: tuple[str, ...]) -> Reading | None:
+    readings = (_reading(headers, spelling) for spelling in spellings)
+    return next((reading for reading in readings if reading is not None), None)
+
+
+def _reading(headers: Mapping[str, str], spelling: str) -> Reading | None:
+    limit = units(headers.get(spelling.format("limit"), ""))
+    remaining = units(headers.get(spelling.format("remaining"), ""))
+    if limit == 0 or (limit is None and remaining is None):
+        return None  # Azure sends -1 where it has no limit
+    reset_s = until_reset_s(headers.get(spelling.format("reset"), ""), headers)
+    of_a_minute = limit is not None and _is_of_a_minute(limit, remaining, reset_s)
+    return Reading(
+        limit=limit if of_a_minute and limit is not None else -1.0,
+        remaining=-1.0 if remaining is None else remaining,
+    )
+
+
+def _is_of_a_minute(limit: float, remaining: float | None, reset_s: float | None) -> bool:
+    if reset_s is None:
+        return True
+    if reset_s > _MINUTE_S * (1 + _SLACK):
+        return False
+    used = limit - (limit if remaining is None else remaining)
+    # A bucket that refills steadily is full when what was used has come back.
+    return used <= 0 or abs(reset_s * limit / used - _DAY_S) > _SLACK * _DAY_S
