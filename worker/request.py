@@ -27,6 +27,10 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{16,64}")
 METADATA_PAIRS, METADATA_KEY, METADATA_VALUE = 16, 64, 512
 IDEMPOTENCY_KEY = 255
 MODEL_NAME = 255
+# Far enough from the calendar's ends for every zone and every deadline.
+FIRST_YEAR, LAST_YEAR = 1970, 9000
+# A text longer than this may be a prompt or a key: errors tell its length.
+LONGEST_SHOWN = 40
 # Deeper than any tool schema in use, and far from the interpreter's recursion limit.
 MAX_DEPTH = 100
 
@@ -76,7 +80,9 @@ def validate(document: object, catalog: Catalog, max_bytes: int) -> JobRequest:
     envelope = _object(document, "job request")
     for name in envelope:
         if name not in FIELDS:
-            raise InvalidRequest(name, "is no field of a job request", f"use {', '.join(FIELDS)}")
+            raise InvalidRequest(
+                _named(name), "is no field of a job request", f"use {', '.join(FIELDS)}"
+            )
     if "request" not in envelope:
         raise InvalidRequest("request", "is missing", "give a chat-completions body")
     body = _body(envelope["request"], catalog, max_bytes)
@@ -102,8 +108,10 @@ def rejected(document: object) -> JobRequest:
     """An invalid request as far as it can be stored, to keep its failure under its id."""
     envelope = document if isinstance(document, dict) else {}
     lane = Lane.BULK if envelope.get("lane") == Lane.BULK else Lane.INTERACTIVE
-    model = envelope.get("request", {}).get("model") if _is(dict)(envelope.get("request")) else ""
-    return JobRequest(body={}, model=repair(str(model))[:MODEL_NAME], hash="", lane=lane)
+    body = envelope.get("request")
+    model = body.get("model") if isinstance(body, dict) else None
+    model = repair(model)[:MODEL_NAME] if isinstance(model, str) else ""
+    return JobRequest(body={}, model=model, hash="", lane=lane)
 
 
 def _body(given: object, catalog: Catalog, max_bytes: int) -> dict[str, object]:
@@ -123,8 +131,8 @@ def _body(given: object, catalog: Catalog, max_bytes: int) -> dict[str, object]:
 def _sized(given: dict[str, object], max_bytes: int) -> dict[str, object]:
     if _depth_exceeds(given, MAX_DEPTH):
         raise InvalidRequest("request", f"nests deeper than {MAX_DEPTH}", "flatten it")
-    body = {repair(key): repair_document(v) for key, v in given.items() if v is not None}
     try:
+        body = {repair(key): repair_document(v) for key, v in given.items() if v is not None}
         size = len(_encoded(body))
     except (TypeError, ValueError, OverflowError):
         raise InvalidRequest("request", "is no JSON object", "send JSON types only") from None
@@ -146,18 +154,19 @@ def _check_model(body: dict[str, object], catalog: Catalog) -> None:
     model = body.get("model")
     if not isinstance(model, str) or not 0 < len(model) <= MODEL_NAME:
         raise InvalidRequest("request.model", f"is {shown(model)}", "name a model")
-    upstream = catalog.serving(model)
-    if upstream is None:
+    serving = catalog.serving(model)
+    if not serving:
         raise InvalidRequest(
             "request.model",
             f"is {model!r}, which no configured upstream serves",
             f"use one of {', '.join(catalog.models())}",
         )
     asks = body.get("logprobs") is True or "top_logprobs" in body
-    if asks and not upstream.streams_logprobs:
+    silent = [upstream.name for upstream in serving if not upstream.streams_logprobs]
+    if asks and silent:
         raise InvalidRequest(
             "request.logprobs",
-            f"is not streamed by upstream {upstream.name!r}",
+            f"is not streamed by upstream {silent[0]!r}",
             "leave it out, or set streams_logprobs = true for an upstream that does",
         )
     if "top_logprobs" in body and body.get("logprobs") is not True:
@@ -197,8 +206,12 @@ def _is_count(value: object) -> bool:
     return type(value) is int and value >= 1
 
 
+def _is_whole(value: object) -> bool:
+    return type(value) is int
+
+
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is int or (isinstance(value, float) and math.isfinite(value))
 
 
 def _between(low: int, high: int) -> Callable[[object], bool]:
@@ -220,7 +233,7 @@ PARAMETERS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "top_p": (_is_number, "a number"),
     "presence_penalty": (_is_number, "a number"),
     "frequency_penalty": (_is_number, "a number"),
-    "seed": (_is(int), "a whole number"),
+    "seed": (_is_whole, "a whole number"),
     "logprobs": (_is(bool), "a boolean"),
     "top_logprobs": (_between(0, 20), "a whole number from 0 to 20"),
     "stop": (_is(str, list), "a text or a list of texts"),
@@ -269,6 +282,10 @@ def _moment(value: object, field: str) -> datetime | None:
         raise InvalidRequest(
             field, f"is {shown(value)}", "give ISO 8601 with a zone, like 2030-01-31T22:00:00Z"
         )
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise InvalidRequest(
+            field, f"is {shown(value)}", f"give a year from {FIRST_YEAR} to {LAST_YEAR}"
+        )
     return moment.astimezone(UTC)
 
 
@@ -281,7 +298,7 @@ def _metadata(value: object) -> dict[str, str] | None:
     for key, text in pairs.items():
         if len(key) > METADATA_KEY or not isinstance(text, str) or len(text) > METADATA_VALUE:
             raise InvalidRequest(
-                f"metadata.{key[:METADATA_KEY]}",
+                f"metadata.{repair(key[:METADATA_KEY])}",
                 f"is {shown(text)}",
                 f"use keys of {METADATA_KEY} and texts of {METADATA_VALUE} characters at most",
             )
@@ -294,10 +311,17 @@ def _object(value: object, field: str) -> dict[str, object]:
     raise InvalidRequest(field, f"is {shown(value)}", "give a JSON object")
 
 
+def _named(field: str) -> str:
+    """A field's name as an error may show it."""
+    return repair(field) if len(field) <= LONGEST_SHOWN else shown(field)
+
+
 def shown(value: object) -> str:
     """A value as an error may show it: short scalars as JSON, all else by type, no prompt."""
-    if isinstance(value, str) and len(value) > 40:
+    if isinstance(value, str) and len(value) > LONGEST_SHOWN:
         return f"a text of {len(value):,} characters"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"a number of {value.bit_length():,} bits"
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):

@@ -23,7 +23,10 @@ from worker.channel.log import STOP, Log
 from worker.channel.publisher import Publisher
 from worker.execution import Execution
 from worker.leases import Leases
+from worker.limiter import Limiter
 from worker.maintenance import Sweep
+from worker.policy import Policy
+from worker.routing import Router
 from worker.settings import Settings
 from worker.store import Store, connect, require_schema
 from worker.submission import Submission
@@ -36,6 +39,8 @@ REDIS_CONNECTIONS = 16
 REDIS_TIMEOUT_S = 5.0
 # How long what is still to be published may take when a process ends.
 LAST_WRITES_S = 2.0
+# How soon a task that did not heed its cancellation is cancelled again.
+CANCEL_AGAIN_S = 0.1
 
 # Libraries whose debug lines hold statements with their values, or bodies: prompts, that is.
 TELLTALES = ("aiosqlite", "aiohttp", "httpcore", "psycopg", "kombu", "amqp")
@@ -46,6 +51,8 @@ class Client(Struct, frozen=True):
 
     settings: Settings
     catalog: Catalog
+    owner: str
+    redis: Redis
     store: Store
     log: Log
     follower: Follower
@@ -84,6 +91,8 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
     """
     async with AsyncExitStack() as stack:
         catalog = await asyncio.to_thread(endpoints.upstreams)
+        for upstream in catalog.upstreams:
+            upstream.api_key()  # a key that is missing is told now, not by every job
         client = await _client(stack, catalog)
         chosen, store = client.settings, client.store
         leases = Leases(store.holds, chosen.lease_s, chosen.renew_s)
@@ -92,6 +101,9 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
         await _serve(stack, "publisher", publisher.run())
         stack.push_async_callback(publisher.drain, LAST_WRITES_S)
         await _serve(stack, "leases", leases.run())
+        lease_s, renew_s = chosen.lease_s, chosen.renew_s
+        limiter = Limiter(client.redis, client.owner, lease_s=lease_s, renew_s=renew_s)
+        await _serve(stack, "limiter", limiter.run())
         await _serve(stack, "stop", _stop_cancelled(client.follower.hub, leases))
         yield Worker(
             client=client,
@@ -100,7 +112,9 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
                 holds=store.holds,
                 publisher=publisher,
                 http=http,
-                catalog=catalog,
+                router=Router(catalog, store.suspensions),
+                limiter=limiter,
+                policy=Policy.load(chosen.policy_file),
                 settings=chosen,
             ),
             leases=leases,
@@ -114,7 +128,8 @@ async def _client(stack: AsyncExitStack, catalog: Catalog) -> Client:
         logging.getLogger(library).setLevel(logging.INFO)
     chosen = settings.load()
     found = await asyncio.to_thread(endpoints.resolve)
-    store = Store(connect(found.database_url), _owner())
+    owner = _owner()
+    store = Store(connect(found.database_url), owner)
     stack.push_async_callback(store.aclose)
     if chosen.embedded_database:
         await asyncio.to_thread(schema.upgrade, found.database_url)
@@ -126,6 +141,8 @@ async def _client(stack: AsyncExitStack, catalog: Catalog) -> Client:
     return Client(
         settings=chosen,
         catalog=catalog,
+        owner=owner,
+        redis=redis,
         store=store,
         log=log,
         follower=Follower(hub, log, Inquiry(store.jobs.many), chosen.silence_s),
@@ -157,8 +174,10 @@ async def _serve(stack: AsyncExitStack, name: str, work: Coroutine[object, objec
             os._exit(70)
 
     async def cancel() -> None:
-        task.cancel()
-        await asyncio.wait([task])
+        # More than once: redis-py has been seen to swallow a cancellation while it connects.
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=CANCEL_AGAIN_S)
 
     task.add_done_callback(ended)
     stack.push_async_callback(cancel)

@@ -7,12 +7,22 @@ from functools import cache
 from pathlib import Path
 
 from platformdirs import user_state_path
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import ConfigurationError
 
 PREFIX = "DELTAWORKS_"
+
+# As redis-py and kombu spell them.
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+BROKER_SCHEMES = ("redis://", "rediss://", "redis+socket://", "sentinel://", "amqp://", "amqps://")
+# What both of them understand.
+SHARED_SCHEMES = ("redis://", "rediss://")
+
+
+# Ten years: what is longer is a slip, or infinite, and no clock can add it up.
+LONGEST_S = 10 * 365 * 86_400.0
 
 
 class Settings(BaseSettings):
@@ -25,6 +35,10 @@ class Settings(BaseSettings):
     broker_url: str | None = None
     database_url: str | None = None
     upstreams_file: Path | None = None
+    policy_file: Path | None = None
+
+    # What the command line asks for where `--model` is not given.
+    model: str | None = None
 
     # How many streams one worker process carries at the same time.
     streams: int = Field(500, ge=1, le=10_000)
@@ -59,6 +73,22 @@ class Settings(BaseSettings):
     # A reader that has heard nothing for this long asks the database.
     silence_s: float = Field(15.0, gt=0)
 
+    @field_validator("*")
+    @classmethod
+    def _duration_has_an_end(cls, value: object, info: ValidationInfo) -> object:
+        is_duration = str(info.field_name).endswith("_s")
+        if is_duration and isinstance(value, float) and value > LONGEST_S:
+            raise ValueError(f"is more than {LONGEST_S:.0f} s, ten years; set a shorter time")
+        return value
+
+    @field_validator("redis_url", "broker_url")
+    @classmethod
+    def _url_has_a_scheme(cls, url: str | None, info: ValidationInfo) -> str | None:
+        schemes = REDIS_SCHEMES if info.field_name == "redis_url" else BROKER_SCHEMES
+        if url is not None and not url.startswith(schemes):
+            raise ValueError(f"begins with none of {', '.join(schemes)}")  # may hold a password
+        return url
+
     @model_validator(mode="after")
     def _settings_go_together(self) -> "Settings":
         if self.renew_s * 2 > self.lease_s:
@@ -66,7 +96,7 @@ class Settings(BaseSettings):
                 f"{PREFIX}RENEW_S={self.renew_s:g} leaves no second try within "
                 f"{PREFIX}LEASE_S={self.lease_s:g}; set it to at most half of the lease"
             )
-        if self.broker_url and not self.redis_url and not self.broker_url.startswith("redis"):
+        if self.broker_url and not (self.redis_url or self.broker_url.startswith(SHARED_SCHEMES)):
             raise ValueError(
                 f"{PREFIX}BROKER_URL names a broker that cannot carry the live channel; "
                 f"set {PREFIX}REDIS_URL as well"

@@ -28,7 +28,9 @@ class ChoiceOutput:
         `content` is null where something else was said in its place, as OpenAI writes it.
         """
         content = texts.get(self.text, "")
-        calls = [_call(call, texts) for call in self.calls.all]
+        # By index, whatever the order of arrival: so the saved runs, which name it, find theirs.
+        in_order = sorted(self.calls.all, key=lambda call: call.index)
+        calls = [_call(call, texts) for call in in_order]
         instead = bool(calls) or self.refusal in texts
         message: dict[str, object] = {"index": self.index, "role": "assistant"}
         message["content"] = None if instead and not content else content

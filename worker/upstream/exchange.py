@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -34,6 +35,13 @@ DRAIN_S = 0.1
 JSON = {"content-type": "application/json", "accept": "text/event-stream"}
 # Compression delays small events and hides a truncated body.
 IDENTITY = {"accept-encoding": "identity"}
+
+
+class Answered(Protocol):
+    """Told when a response begins."""
+
+    def __call__(self, headers: Mapping[str, str], *, clean: bool) -> None:
+        """Take in its headers; `clean` where it is no refusal."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -68,7 +76,13 @@ class Exchange:
         started_at, first_delta_at: moments of the request and of the first character.
     """
 
-    def __init__(self, client: httpx.AsyncClient, request: Request, max_event_bytes: int) -> None:
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        request: Request,
+        max_event_bytes: int,
+        answered: Answered,
+    ) -> None:
         self.transcript = Transcript()
         self.request = request
         self.request_id: str | None = None
@@ -77,6 +91,7 @@ class Exchange:
         self._client = client
         self._body = BodyDecoder(max_event_bytes)
         self._origin = Origin(host=urlsplit(request.upstream.base_url).hostname or "")
+        self._tell_answered = answered
         self._answered = False
 
     async def run(self, limits: Limits, grew: Callable[[], None]) -> Verdict:
@@ -131,6 +146,7 @@ class Exchange:
             self._answered = True
             self.request_id = response.headers.get("x-request-id")
             patience.headers()
+            self._tell_answered(response.headers, clean=response.status_code == 200)
             if response.status_code != 200:
                 raise await self._refusal(response)
             self._origin = msgspec.structs.replace(self._origin, headers=response.headers)
@@ -185,8 +201,11 @@ class Exchange:
 
 def _reads(response: httpx.Response) -> AsyncIterator[bytes]:
     """The body, one item for each read of the socket."""
-    encoding = response.headers.get("content-encoding", "identity")
-    return response.aiter_raw() if encoding == "identity" else response.aiter_bytes()
+    if response.headers.get("content-encoding", "identity") != "identity":
+        return response.aiter_bytes()
+    # What `aiter_raw` reads, without what it spends on each read.
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    return aiter(response.stream)
 
 
 async def _drain(reads: AsyncIterator[bytes]) -> None:

@@ -17,7 +17,7 @@ TOOLS = [
 
 
 async def whole(client: httpx.AsyncClient, model: str, **more: object) -> Any:
-    body = chat(model, **more) | {"stream": False}
+    body = chat(model) | more | {"stream": False}
     answer = await client.post("/chat/completions", json=body)
     assert answer.status_code == 200
     return answer.json()
@@ -120,7 +120,7 @@ async def test_logprobs_describe_each_token_when_asked_for(base_url):
 
 @pytest.mark.parametrize("limit", ["max_tokens", "max_completion_tokens"])
 async def test_a_token_limit_ends_the_text_with_length(base_url, simulator, limit):
-    reply = await post_raw(base_url, chat("sim-fast?tokens=50", **{limit: 6}))
+    reply = await post_raw(base_url, chat("sim-fast?tokens=50") | {limit: 6})
     assert reply.finish_reasons == ["length"]
     assert simulator.record.served[-1].deltas == 6
 

@@ -1,0 +1,263 @@
+"""One job on one screen: claim, admit, stream, settle.
+
+Knows nothing of Celery, HTTP servers or SQL: it gets a job id and its collaborators.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import httpx
+from tenacity import AsyncRetrying, RetryCallState
+
+from models import JobState
+from worker.catalog import Upstream
+from worker.channel.feed import Channel, Feed
+from worker.channel.publisher import Publisher
+from worker.channel.replay import end_of
+from worker.errors import Category, HoldLost, UpstreamError
+from worker.execution.admission import failure_of, permit_for, scope_of, used_tokens
+from worker.execution.outcome import Deferral, Deferred, Ended, Failed, Outcome
+from worker.execution.records import keep_error, keep_output, record_of, retrying
+from worker.execution.run import Run
+from worker.leases import Hold, Leases
+from worker.limiter import Limiter, Permit
+from worker.policy import Policy, Retry, Suspend
+from worker.policy.retrying import failure
+from worker.routing import Router
+from worker.settings import Settings
+from worker.store import Holds
+from worker.stream.transcript import Transcript, Verdict
+from worker.upstream import Exchange, Limits, Request
+
+logger = logging.getLogger(__name__)
+
+# A longer wait gives the slot back and goes on in the database.
+LONGEST_HELD_WAIT_S = 30.0
+# Where the fleet's retry budget is spent, a retry comes this much later, and half as much again.
+BUDGET_PAUSE_S = 30.0
+# Proven ends that are not the model's own.
+CUT_SHORT = frozenset({"length", "content_filter"})
+
+
+class Execution:
+    """Runs jobs by id. One for each process."""
+
+    def __init__(
+        self,
+        *,
+        leases: Leases,
+        holds: Holds,
+        publisher: Publisher,
+        http: httpx.AsyncClient,
+        router: Router,
+        limiter: Limiter,
+        policy: Policy,
+        settings: Settings,
+    ) -> None:
+        self._leases = leases
+        self._holds = holds
+        self._publisher = publisher
+        self._http = http
+        self._router = router
+        self._limiter = limiter
+        self._policy = policy
+        self._settings = settings
+        self._sleeping = 0
+
+    async def run(self, id: str) -> None:
+        """Run the job to its end, or give it back; nothing where it is not to be had."""
+        hold = await self._leases.claim(id)
+        if hold is None:
+            logger.debug("job %s is not to be had", id)
+            return
+        run = Run(hold, self._router.course(hold.job.model), self._policy)
+        try:
+            await self._settle(run, await self._outcome(run))
+        except HoldLost:
+            logger.info("job %s: lost at attempt %d", id, run.job.attempt)
+        finally:
+            self._leases.release(hold)
+
+    async def _outcome(self, run: Run) -> Outcome:
+        attempts = AsyncRetrying(
+            retry=run.is_retried,
+            stop=run.is_over,
+            wait=run.wait_s,
+            before_sleep=partial(self._next_attempt, run),
+            sleep=partial(self._pause, run.hold),
+            reraise=True,
+        )
+        try:
+            return Ended(await attempts(self._attempt, run))
+        except Deferral as deferral:
+            return deferral.deferred
+        except UpstreamError as error:
+            return await self._given_up(run, error)
+        except HoldLost:
+            raise
+        except Exception as error:
+            logger.exception("job %s: failed by a fault of our own", run.job.id)
+            return Failed(UpstreamError(Category.INTERNAL, type(error).__name__))
+
+    async def _given_up(self, run: Run, error: UpstreamError) -> Failed | Deferred:
+        """No further attempt here: on a suspension bulk waits, which costs it nothing."""
+        decision = run.retries.decision
+        if not isinstance(decision, Suspend):
+            return Failed(error)
+        wait_s = await self._suspend(run, error, decision)
+        if run.job.lane == "bulk" and wait_s < run.left_s():
+            return Deferred(wait_s, error)
+        return Failed(error)
+
+    async def _attempt(self, run: Run) -> Verdict:
+        job = run.job
+        run.begin()
+        upstream = run.upstream = await run.course.upstream()
+        permit = permit_for(job, upstream)
+        try:
+            await self._admit(run, permit)
+            verdict = await self._stream(run, upstream, permit)
+        except UpstreamError as error:
+            used = used_tokens(run.exchange.transcript.usage) if run.exchange else None
+            lesson = failure_of(self._policy, error)
+            await self._limiter.release(permit, used_tokens=used, failure=lesson)
+            raise
+        except BaseException:
+            await self._limiter.release(permit)
+            raise
+        assert run.exchange is not None
+        used = used_tokens(run.exchange.transcript.usage)
+        await self._limiter.release(permit, used_tokens=used, clean=True)
+        return verdict
+
+    async def _admit(self, run: Run, permit: Permit) -> None:
+        patience_s = min(self._patience_s(), max(run.left_s(), 0.0))
+        with run.hold.interruptible(), self._asleep():
+            refused = await self._limiter.admit(permit, patience_s)
+        if refused is not None:
+            raise Deferral(Deferred(max(refused.wait_s, self._settings.sweep_s)))
+
+    async def _stream(self, run: Run, upstream: Upstream, permit: Permit) -> Verdict:
+        job = run.job
+        request = Request(upstream, job.request, job.id, job.attempt)
+        answered = partial(self._limiter.answered, permit)
+        exchange = Exchange(self._http, request, self._settings.max_event_bytes, answered)
+        run.feed = self._feed(run, exchange.transcript)
+        run.feed.start(upstream.name, job.model)
+        run.exchange = exchange
+        with run.hold.interruptible():
+            return await exchange.run(self._limits(run), run.feed.grew)
+
+    async def _next_attempt(self, run: Run, state: RetryCallState) -> None:
+        """Record the failure and raise the fence, before the wait begins."""
+        error, decision, wait_s = failure(state), run.retries.decision, state.upcoming_sleep
+        assert error is not None
+        if isinstance(decision, Suspend):
+            await self._suspend(run, error, decision)
+        charge = decision.budget if isinstance(decision, Retry) else None
+        if isinstance(decision, Retry) and not await self._may_retry(run, decision):
+            wait_s = max(wait_s, BUDGET_PAUSE_S) * random.uniform(1, 1.5)  # noqa: S311  no secret
+            raise Deferral(Deferred(wait_s, error, charge))
+        if wait_s > self._patience_s():
+            raise Deferral(Deferred(wait_s, error, charge))
+        job = run.job
+        record = record_of(run, error)
+        if not await self._holds.next_attempt(job.id, job.attempt, charge, record):
+            raise HoldLost
+        feed = run.feed or self._feed(run, Transcript())
+        feed.close(retrying(run, error, wait_s))
+        job.attempt += 1
+        if charge is not None:
+            setattr(job, charge, getattr(job, charge) + 1)
+
+    async def _may_retry(self, run: Run, decision: Retry) -> bool:
+        """Take the retry's cost from the fleet's budget. Pace is no failure and costs nothing."""
+        if run.upstream is None or decision.budget == "throttles":
+            return True
+        scope = scope_of(run.upstream, run.job.model)
+        return await self._limiter.spend_retry(scope, decision.row.budget_cost)
+
+    async def _suspend(self, run: Run, error: UpstreamError, decision: Suspend) -> float:
+        """Suspend what the decision says; how long it lasts, in seconds."""
+        if decision.for_s is None or run.upstream is None:
+            return error.retry_after_s or self._settings.sweep_s
+        await self._router.suspend(run.upstream, run.job.model, error, decision)
+        return decision.for_s
+
+    async def _settle(self, run: Run, outcome: Outcome) -> None:
+        job = run.job
+        match outcome:
+            case Ended(verdict):
+                keep_output(job, run.exchange)
+                cut_short = job.finish_reason in CUT_SHORT
+                job.state = (JobState.INCOMPLETE if cut_short else JobState.COMPLETED).value
+                job.unverified = verdict is Verdict.UNVERIFIED
+                await self._end(run, None)
+            case Failed(error):
+                keep_output(job, run.exchange)
+                keep_error(job, error)
+                job.state = JobState.FAILED.value
+                await self._end(run, error)
+            case Deferred():
+                await self._defer(run, outcome)
+
+    async def _end(self, run: Run, error: UpstreamError | None) -> None:
+        if not await self._holds.settle(run.job, record_of(run, error)):
+            raise HoldLost
+        transcript = run.exchange.transcript if run.exchange else Transcript()
+        feed = run.feed or self._feed(run, transcript)
+        feed.close(end_of(run.job, transcript.trailing_extra or None))
+        logger.info("job %s: %s at attempt %d", run.job.id, run.job.state, run.job.attempt)
+
+    async def _defer(self, run: Run, deferred: Deferred) -> None:
+        job, error = run.job, deferred.error
+        due = datetime.now(UTC) + timedelta(seconds=deferred.wait_s)
+        record = record_of(run, error)
+        if not await self._holds.defer(job.id, job.attempt, due, deferred.charge, record):
+            raise HoldLost
+        feed = run.feed or self._feed(run, Transcript())
+        feed.close(retrying(run, error, deferred.wait_s, due))
+
+    async def _pause(self, hold: Hold, wait_s: float) -> None:
+        with hold.interruptible(), self._asleep():
+            await asyncio.sleep(wait_s)
+
+    @contextmanager
+    def _asleep(self) -> Iterator[None]:
+        self._sleeping += 1
+        try:
+            yield
+        finally:
+            self._sleeping -= 1
+
+    def _patience_s(self) -> float:
+        """How long a job may wait in its slot: not at all once half the slots are waiting."""
+        half = self._settings.streams / 2
+        return LONGEST_HELD_WAIT_S if self._sleeping < half else 0.0
+
+    def _feed(self, run: Run, transcript: Transcript) -> Feed:
+        job, settings = run.job, self._settings
+        channel = Channel(
+            job=job.id,
+            attempt=job.attempt,
+            bulk=job.lane == "bulk",
+            open_life_s=settings.open_log_life_s,
+            closed_life_s=settings.closed_log_life_s(job.lane),
+        )
+        return self._publisher.feed(channel, transcript, run.hold.lose)
+
+    def _limits(self, run: Run) -> Limits:
+        settings = self._settings
+        return Limits(
+            first_byte_s=settings.first_byte_timeout_s,
+            first_token_s=settings.first_token_timeout_s,
+            token_gap_s=settings.token_gap_timeout_s,
+            attempt_s=settings.attempt_timeout_s,
+            end_grace_s=settings.end_grace_s,
+            left_s=run.left_s(),
+        )

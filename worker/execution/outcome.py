@@ -1,0 +1,43 @@
+"""How a hold of a job can end: one value each, so that writing them is one `match`."""
+
+from msgspec import Struct
+
+from worker.errors import UpstreamError
+from worker.policy.row import Budget
+from worker.stream.transcript import Verdict
+
+
+class Ended(Struct, frozen=True):
+    """The upstream answered, and the end is proven."""
+
+    verdict: Verdict
+
+
+class Failed(Struct, frozen=True):
+    """No further attempt will be made."""
+
+    error: UpstreamError
+
+
+class Deferred(Struct, frozen=True):
+    """The job goes back to the queue for `wait_s` seconds.
+
+    Attributes:
+        error: what the last attempt failed with; None where none was made.
+        charge: the budget it is charged to; None where the job is not to blame.
+    """
+
+    wait_s: float
+    error: UpstreamError | None = None
+    charge: Budget | None = None
+
+
+Outcome = Ended | Failed | Deferred
+
+
+class Deferral(Exception):
+    """Carries `Deferred` out of tenacity's loop."""
+
+    def __init__(self, deferred: Deferred) -> None:
+        super().__init__()
+        self.deferred = deferred

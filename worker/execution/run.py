@@ -1,0 +1,60 @@
+"""One hold of a job on its way through its attempts."""
+
+from datetime import UTC, datetime
+
+from tenacity import RetryCallState
+
+from models import Job
+from worker.catalog import Upstream
+from worker.channel.feed import Feed
+from worker.leases import Hold
+from worker.policy import Policy, Retries
+from worker.routing import Course
+from worker.upstream import Exchange
+
+
+class Run:
+    """The hold, and the current attempt's upstream, exchange and feed, once there are any."""
+
+    def __init__(self, hold: Hold, course: Course, policy: Policy) -> None:
+        self.hold = hold
+        self.course = course
+        self.retries = Retries(policy, hold.job, self.left_s)
+        self.upstream: Upstream | None = None
+        self.exchange: Exchange | None = None
+        self.feed: Feed | None = None
+
+    @property
+    def job(self) -> Job:
+        """The job; its `attempt` is the current one."""
+        return self.hold.job
+
+    def left_s(self) -> float:
+        """Seconds until the job's deadline."""
+        return (self.job.deadline_at - datetime.now(UTC)).total_seconds()
+
+    def begin(self) -> None:
+        """Begin an attempt: it has no upstream yet, and nothing was sent."""
+        self.upstream = self.exchange = self.feed = None
+
+    # For tenacity: by the policy, and at once by another upstream where there is one.
+
+    def is_retried(self, state: RetryCallState) -> bool:
+        """Whether another attempt could help."""
+        return self.retries.is_retried(state) or self.falls_back(state)
+
+    def is_over(self, state: RetryCallState) -> bool:
+        """Whether there is none left."""
+        return self.retries.is_over(state) and not self.falls_back(state)
+
+    def wait_s(self, state: RetryCallState) -> float:
+        """Seconds until the next attempt."""
+        return 0.0 if self.falls_back(state) else self.retries.wait_s(state)
+
+    def falls_back(self, state: RetryCallState) -> bool:
+        """Whether the next attempt is another upstream's."""
+        self.retries.is_retried(state)  # the decision on this outcome
+        decision = self.retries.decision
+        if decision is None or not decision.fallback or self.upstream is None:
+            return False
+        return self.left_s() > 0 and self.course.turn_from(self.upstream)
