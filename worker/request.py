@@ -98,7 +98,8 @@ def validate(document: object, catalog: Catalog, max_bytes: int) -> JobRequest:
         id=_id(envelope.get("id")),
         idempotency_key=_idempotency_key(envelope.get("idempotency_key")),
         lane=lane,
-        scheduled_at=scheduled_at,
+        # A moment that has passed is now; the deadline counts from when the job can start.
+        scheduled_at=scheduled_at if scheduled_at and scheduled_at > datetime.now(UTC) else None,
         deadline_at=deadline_at,
         metadata=metadata,
     )

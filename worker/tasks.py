@@ -8,11 +8,12 @@ from contextlib import AbstractAsyncContextManager
 from celery import Task
 from celery.concurrency.thread import TaskPool
 from celery.exceptions import Reject
-from celery.signals import worker_init, worker_shutdown
+from celery.signals import after_setup_logger, worker_init, worker_shutdown
 from celery.worker import WorkController
 
 from worker.app import RUN_JOB, SUBMIT, SWEEP, app
 from worker.errors import DeltaworksError
+from worker.logs import Withheld
 from worker.loop import ProcessLoop
 from worker.runtime import Worker, open_worker_runtime
 
@@ -58,6 +59,13 @@ class WorkerProcess:
 
 
 process = WorkerProcess()
+
+
+@after_setup_logger.connect
+def withhold_prompts(logger: logging.Logger, **_: object) -> None:
+    """Where Celery sets up the logging, it may not quote messages either."""
+    for handler in logger.handlers:
+        handler.addFilter(Withheld())
 
 
 @worker_init.connect

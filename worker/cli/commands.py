@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from worker import __version__
+from worker.cli import policy
 
 app = typer.Typer(
     add_completion=False,
@@ -20,7 +21,10 @@ app = typer.Typer(
 _JOBS, _PROCESSES = "Jobs", "Processes"
 
 database = typer.Typer(no_args_is_help=True, help="The database's schema.")
+upstreams = typer.Typer(help="Where requests go, what stands against it, and lifting that.")
 app.add_typer(database, name="db", rich_help_panel=_PROCESSES)
+app.add_typer(policy.app, name="policy", rich_help_panel=_PROCESSES)
+app.add_typer(upstreams, name="upstreams", rich_help_panel=_PROCESSES)
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -212,6 +216,26 @@ def doctor(json: Json = False) -> None:
     from worker.cli import doctor as room
 
     raise SystemExit(room.examine(json=json))
+
+
+@upstreams.callback(invoke_without_command=True)
+def show_upstreams(context: typer.Context, json: Json = False) -> None:
+    """Show the upstreams: their state, why they are suspended and until when."""
+    from worker.cli import upstreams as room
+
+    if context.invoked_subcommand is None:
+        raise SystemExit(room.show(json=json))
+
+
+@upstreams.command()
+def resume(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The upstream's name.")],
+    json: Json = False,
+) -> None:
+    """Lift all suspensions of an upstream."""
+    from worker.cli import upstreams as room
+
+    raise SystemExit(room.resume(name, json=json))
 
 
 @app.callback(invoke_without_command=True)

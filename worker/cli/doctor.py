@@ -10,7 +10,7 @@ from rich.text import Text
 from worker.cli.checks import CHECKS, Finding, Level
 from worker.cli.exits import ExitCode
 from worker.cli.jobs import print_json
-from worker.cli.logs import log_as_command
+from worker.logs import log_as_command
 from worker.store import complaint
 
 STYLES = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "bold red"}

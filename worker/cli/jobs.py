@@ -13,10 +13,10 @@ from worker.cli.attempts import print_attempts
 from worker.cli.default_model import default_model
 from worker.cli.document import Request, document
 from worker.cli.exits import ExitCode
-from worker.cli.logs import log_as_command
 from worker.cli.screen import printable
 from worker.cli.summary import why
 from worker.job_object import job_object, live_job_object
+from worker.logs import log_as_command
 from worker.runtime import Client, open_client_runtime
 
 # Of the job object, what `show` prints as one line each where it is set.

@@ -17,8 +17,8 @@ from celery.signals import worker_ready, worker_shutting_down
 from models import Lane
 from worker import settings
 from worker.app import SUBMIT, SWEEP, app
-from worker.cli.logs import log_as_process
 from worker.errors import InvalidRequest
+from worker.logs import log_as_process
 from worker.tasks import process
 
 logger = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ import sys
 from models import schema
 from worker import settings
 from worker.cli.jobs import print_json
-from worker.cli.logs import log_as_command
 from worker.endpoints import embedded_database
+from worker.logs import log_as_command
 from worker.store import asynchronous_url
 
 

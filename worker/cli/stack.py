@@ -18,8 +18,8 @@ from worker.catalog import Catalog
 from worker.cli.embedded import join_worker, worker_log
 from worker.cli.exits import ExitCode
 from worker.cli.jobs import print_json
-from worker.cli.logs import log_as_command
 from worker.errors import EngineFailed
+from worker.logs import log_as_command
 from worker.runtime import open_client_runtime
 from worker.settings import Settings
 

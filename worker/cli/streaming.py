@@ -6,8 +6,8 @@ from concurrent.futures import Future
 from worker import settings
 from worker.cli.document import Request, document
 from worker.cli.embedded import joining_worker
-from worker.cli.logs import log_as_command
 from worker.engines import Membership
+from worker.logs import log_as_command
 
 SIMULATED = "NO UPSTREAM IS CONFIGURED: the answer is made up by the bundled simulator"
 

@@ -176,8 +176,8 @@ class Execution:
             setattr(job, charge, getattr(job, charge) + 1)
 
     async def _may_retry(self, run: Run, decision: Retry) -> bool:
-        """Take the retry's cost from the fleet's budget. Pace is no failure and costs nothing."""
-        if run.upstream is None or decision.budget == "throttles":
+        """Take the retry's cost from the fleet's budget."""
+        if run.upstream is None or decision.row.budget_cost == 0:
             return True
         scope = scope_of(run.upstream, run.job.model)
         return await self._limiter.spend_retry(scope, decision.row.budget_cost)
