@@ -78,7 +78,7 @@ def test_an_explanation_tells_wait_charge_cool_down_fallback_and_row() -> None:
         "rate_limit (code slow_down, status 429): Slow down.",
         "The job is retried after 20 to 24 s: it named 20 s. "
         "If that reaches past its deadline, the job fails with this error.",
-        "The retry takes 5 from the fleet's retry budget, "
+        "The retry takes 0 from the fleet's retry budget, "
         "and 1 from the job's throttles (3 before, at most 20).",
         "Cool-down for this key and model from the first error on, "
         "until the wait is over that the upstream named.",
