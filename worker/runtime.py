@@ -161,7 +161,7 @@ def _redis(url: str) -> Redis:
         socket_connect_timeout=REDIS_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
     )
-    return Redis(connection_pool=pool)
+    return Redis.from_pool(pool)
 
 
 async def _serve(stack: AsyncExitStack, name: str, work: Coroutine[object, object, None]) -> None:

@@ -11,7 +11,10 @@ from redis.asyncio import Redis
 
 from models import schema
 from tests.servers import PostgresServer, RedisServer
+from tests.streams import following, publishing
+from worker.channel.follow import Follower
 from worker.channel.log import Log
+from worker.channel.publisher import Publisher
 from worker.store import Store, connect
 
 OpenStore = Callable[[str], Store]
@@ -98,3 +101,17 @@ def private_redis(tmp_path: Path) -> Iterator[RedisServer]:
     """A Redis that this test may stop, kill and wipe."""
     with RedisServer(tmp_path) as server:
         yield server
+
+
+@pytest.fixture
+async def follower(redis: Redis, rows: Store) -> AsyncIterator[Follower]:
+    """A follower that asks the database after 0.2 s of silence."""
+    async with following(redis, rows, 0.2) as follower:
+        yield follower
+
+
+@pytest.fixture
+async def publisher(redis: Redis) -> AsyncIterator[Publisher]:
+    """A publisher that runs."""
+    async with publishing(redis) as publisher:
+        yield publisher

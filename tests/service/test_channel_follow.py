@@ -1,66 +1,24 @@
 """Following a job: cursors of every kind, a log that is gone, a Redis that is away."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 from redis.asyncio import Redis
 
-from models import Job
-from tests.jobs import attempt, claimed, ended, failed, new_id, queue
-from tests.proxy import Proxy
+from tests.following import TEXT, follow, nobody, running, saved, subscribers
+from tests.jobs import attempt, claimed, failed, new_id, queue
 from tests.reader import Reader
-from tests.servers import RedisServer
-from tests.streams import Holder, fast_failing, following, publishing
+from tests.streams import Holder
 from tests.wire import until
 from worker.channel.announce import announce_end, announce_lost
-from worker.channel.events import START, Cursor, encode
+from worker.channel.events import Cursor, encode
 from worker.channel.follow import Follower
 from worker.channel.hub import MOST_WAITING
-from worker.channel.log import Log, channel_name, log_key
+from worker.channel.log import Log, log_key
 from worker.channel.publisher import Publisher
 from worker.errors import InvalidCursor, JobNotFound
 from worker.store import Store
-
-TEXT = "0123456789"
-
-
-@pytest.fixture
-async def follower(redis: Redis, rows: Store) -> AsyncIterator[Follower]:
-    async with following(redis, rows, 0.2) as follower:
-        yield follower
-
-
-@pytest.fixture
-async def publisher(redis: Redis) -> AsyncIterator[Publisher]:
-    async with publishing(redis) as publisher:
-        yield publisher
-
-
-async def follow(follower: Follower, job: str, after: Cursor = START) -> Reader:
-    """A reader that has heard the job to its end."""
-    reader = Reader(*after)
-    async with asyncio.timeout(20):
-        async for event in follower.follow(job, after):
-            reader.hear(encode(event))
-    return reader
-
-
-async def saved(rows: Store, text: str = TEXT) -> Job:
-    """A job that ended with this text and has no log."""
-    job = ended(await claimed(rows), text)
-    assert await rows.holds.settle(job, None)
-    return job
-
-
-async def running(rows: Store, publisher: Publisher, *texts: str) -> Holder:
-    """A job that is being streamed and has said so much."""
-    holder = Holder(publisher, (await claimed(rows)).id)
-    holder.start()
-    for text in texts:
-        holder.say(text)
-        assert await publisher.drain(5)
-    return holder
 
 
 @pytest.mark.parametrize("offset", range(len(TEXT) + 1))
@@ -154,11 +112,6 @@ async def test_a_reader_that_comes_before_the_job_begins_hears_all(
     assert reader.flow == TEXT
 
 
-async def subscribers(redis: Redis, job: str) -> int:
-    ((_, count),) = await redis.pubsub_numsub(channel_name(job))
-    return int(count)
-
-
 async def test_two_readers_of_one_job_both_hear_all(
     follower: Follower, rows: Store, publisher: Publisher, redis: Redis
 ) -> None:
@@ -184,10 +137,6 @@ async def test_a_reader_that_leaves_is_unsubscribed_and_the_other_stays(
     readers[1].cancel()
     await asyncio.wait(readers)
     await until(lambda: nobody(redis, holder.job))
-
-
-async def nobody(redis: Redis, job: str) -> bool:
-    return await subscribers(redis, job) == 0
 
 
 async def test_a_reader_that_breaks_off_at_any_point_disturbs_nobody(
@@ -277,74 +226,6 @@ async def test_a_cancelled_job_ends_without_text(
     holder.say("too late")
     await asyncio.wait_for(holder.fenced.wait(), 5)
     assert (await follow(follower, holder.job)).types[-1] == "cancelled"
-
-
-async def test_an_end_that_nobody_announced_is_learned_from_the_database(
-    follower: Follower, rows: Store, publisher: Publisher
-) -> None:
-    holder = await running(rows, publisher, "0123")
-    reading = asyncio.create_task(follow(follower, holder.job))
-    # The holder dies after its commit: neither the rest nor the end reaches Redis.
-    assert await rows.holds.settle(ended(holder.row(), TEXT), None)
-    assert (await reading).flow == TEXT
-
-
-async def test_without_redis_the_end_is_learned_from_the_database(
-    private_redis: RedisServer, rows: Store
-) -> None:
-    async with (
-        fast_failing(private_redis.url) as client,
-        publishing(client) as publisher,
-        following(client, rows, 0.2) as follower,
-    ):
-        holder = await running(rows, publisher, "0123")
-        early = asyncio.create_task(follow(follower, holder.job))
-        await until(lambda: subscribers(client, holder.job))
-        private_redis.stop()
-        late = asyncio.create_task(follow(follower, holder.job, Cursor(1, 2)))
-        assert await rows.holds.settle(ended(holder.row(), TEXT), None)
-        assert (await early).flow == TEXT
-        assert (await late).flow == TEXT[2:]
-
-
-async def test_a_reader_outlives_a_redis_that_is_away_for_a_while(
-    private_redis: RedisServer, rows: Store
-) -> None:
-    async with (
-        fast_failing(private_redis.url) as client,
-        publishing(client) as publisher,
-        following(client, rows, 0.1) as follower,
-    ):
-        holder = await running(rows, publisher, "0123")
-        reading = asyncio.create_task(follow(follower, holder.job))
-        await until(lambda: subscribers(client, holder.job))
-        private_redis.stop()
-        holder.say("456")
-        assert not await publisher.drain(1.0)
-        private_redis.restart(wipe=True)
-        holder.say("789")
-        assert await publisher.drain(10)
-        await until(lambda: subscribers(client, holder.job))
-        await holder.settle(rows)
-        assert (await reading).flow == TEXT
-
-
-@pytest.mark.parametrize("command", [b"XRANGE", b"XREVRANGE"])
-async def test_a_question_to_redis_that_is_not_answered_does_not_end_a_reader(
-    redis: Redis, redis_url: str, rows: Store, publisher: Publisher, command: bytes
-) -> None:
-    holder = await running(rows, publisher, TEXT)
-    async with (
-        Proxy(redis_url) as proxy,
-        fast_failing(proxy.url) as client,
-        following(client, rows, 0.1) as follower,
-    ):
-        proxy.cut_after_request(command)
-        reading = asyncio.create_task(follow(follower, holder.job, Cursor(1, len(TEXT))))
-        await until(lambda: proxy.cuts)
-        holder.say("!")
-        await holder.settle(rows)
-        assert (await reading).flow == "!"
 
 
 async def test_old_entries_are_ignored_by_who_has_asked_the_database(
