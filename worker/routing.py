@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from models import Suspension
 from worker.catalog import ANY_MODEL, Catalog, Upstream
 from worker.errors import Category, UpstreamError
-from worker.policy import Suspend
 from worker.store import Suspensions
 
 logger = logging.getLogger(__name__)
@@ -48,26 +47,23 @@ class Router:
         return next((each for each in found if each is not None and each.until > now), None)
 
     async def suspend(
-        self, upstream: Upstream, model: str, error: UpstreamError, decision: Suspend
-    ) -> Suspension | None:
-        """Suspend what the decision says; None where a suspension stands already."""
-        if decision.for_s is None:
-            return None
-        suspension = await self._suspensions.suspend(
-            base_url=upstream.base_url,
-            key_fingerprint=upstream.key_fingerprint(),
-            model=ANY_MODEL if decision.scope == "key" else model,
-            upstream=upstream.name,
-            error=error,
-            for_s=decision.for_s,
-        )
-        key = suspension.base_url, suspension.key_fingerprint, suspension.model
-        self._standing[key] = suspension
+        self, upstream: Upstream, model: str, error: UpstreamError, for_s: float
+    ) -> None:
+        """Suspend the upstream's key for the model, or for all where it is `*`."""
+        async with self._looking:  # a look that began before must not undo it
+            suspension = await self._suspensions.suspend(
+                base_url=upstream.base_url,
+                key_fingerprint=upstream.key_fingerprint(),
+                model=model,
+                upstream=upstream.name,
+                error=error,
+                for_s=for_s,
+            )
+            self._standing[suspension.base_url, suspension.key_fingerprint, model] = suspension
         logger.warning(
             "upstream %s is suspended for %s until %s: %s %s",
-            upstream.name, suspension.model, suspension.until, error.category, error.code,
+            upstream.name, model, suspension.until, error.category, error.code,
         )  # fmt: skip
-        return suspension
 
 
 class Course:
@@ -78,6 +74,7 @@ class Course:
         self._model = model
         self._serving = serving
         self._failed: set[str] = set()
+        self._refusing: set[str] = set()
 
     async def upstream(self) -> Upstream:
         """The upstream for the next attempt.
@@ -95,10 +92,17 @@ class Course:
             raise self._refusal()
         return next((up for up in open_ones if up.name not in self._failed), open_ones[0])
 
-    def turn_from(self, upstream: Upstream) -> bool:
-        """Leave the upstream for another, if there is one that was not left before."""
+    def turn_from(self, upstream: Upstream, *, refusing: bool) -> bool:
+        """Leave the upstream for another, if there is one that was not left before.
+
+        For one that is refusing, and so suspended, another that merely failed before will do: its
+        own budget bounds how often it is tried.
+        """
         self._failed.add(upstream.name)
-        return any(other.name not in self._failed for other in self._open())
+        if refusing:
+            self._refusing.add(upstream.name)
+        left = self._refusing if refusing else self._failed
+        return any(other.name not in left for other in self._open())
 
     def _open(self) -> list[Upstream]:
         return [up for up in self._serving if self._router.suspension(up, self._model) is None]

@@ -14,8 +14,8 @@ from functools import partial
 import httpx
 from tenacity import AsyncRetrying, RetryCallState
 
-from models import JobState
-from worker.catalog import Upstream
+from models import Job, JobState
+from worker.catalog import ANY_MODEL, Upstream
 from worker.channel.feed import Channel, Feed
 from worker.channel.publisher import Publisher
 from worker.channel.replay import end_of
@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 
 # A longer wait gives the slot back and goes on in the database.
 LONGEST_HELD_WAIT_S = 30.0
+# What a job may wait while half the slots are waiting, for whatever else: long enough for questions
+# that are under way and for slots that are near, else others' long waits would send it away.
+SHORT_HELD_WAIT_S = {"interactive": 1.0, "bulk": 0.25}
 # Where the fleet's retry budget is spent, a retry comes this much later, and half as much again.
 BUDGET_PAUSE_S = 30.0
 # Proven ends that are not the model's own.
@@ -136,7 +139,7 @@ class Execution:
         return verdict
 
     async def _admit(self, run: Run, permit: Permit) -> None:
-        patience_s = min(self._patience_s(), max(run.left_s(), 0.0))
+        patience_s = min(self._patience_s(run.job), max(run.left_s(), 0.0))
         with run.hold.interruptible(), self._asleep():
             refused = await self._limiter.admit(permit, patience_s)
         if refused is not None:
@@ -163,9 +166,9 @@ class Execution:
         if isinstance(decision, Retry) and not await self._may_retry(run, decision):
             wait_s = max(wait_s, BUDGET_PAUSE_S) * random.uniform(1, 1.5)  # noqa: S311  no secret
             raise Deferral(Deferred(wait_s, error, charge))
-        if wait_s > self._patience_s():
-            raise Deferral(Deferred(wait_s, error, charge))
         job = run.job
+        if wait_s > self._patience_s(job):
+            raise Deferral(Deferred(wait_s, error, charge))
         record = record_of(run, error)
         if not await self._holds.next_attempt(job.id, job.attempt, charge, record):
             raise HoldLost
@@ -186,7 +189,8 @@ class Execution:
         """Suspend what the decision says; how long it lasts, in seconds."""
         if decision.for_s is None or run.upstream is None:
             return error.retry_after_s or self._settings.sweep_s
-        await self._router.suspend(run.upstream, run.job.model, error, decision)
+        model = ANY_MODEL if decision.scope == "key" else run.job.model
+        await self._router.suspend(run.upstream, model, error, decision.for_s)
         return decision.for_s
 
     async def _settle(self, run: Run, outcome: Outcome) -> None:
@@ -217,6 +221,8 @@ class Execution:
     async def _defer(self, run: Run, deferred: Deferred) -> None:
         job, error = run.job, deferred.error
         due = datetime.now(UTC) + timedelta(seconds=deferred.wait_s)
+        # What the event says is what every database can keep.
+        due = due.replace(microsecond=due.microsecond // 1000 * 1000)
         record = record_of(run, error)
         if not await self._holds.defer(job.id, job.attempt, due, deferred.charge, record):
             raise HoldLost
@@ -235,10 +241,10 @@ class Execution:
         finally:
             self._sleeping -= 1
 
-    def _patience_s(self) -> float:
-        """How long a job may wait in its slot: not at all once half the slots are waiting."""
+    def _patience_s(self, job: Job) -> float:
+        """How long the job may wait in its slot: hardly at all once half the slots are waiting."""
         half = self._settings.streams / 2
-        return LONGEST_HELD_WAIT_S if self._sleeping < half else 0.0
+        return LONGEST_HELD_WAIT_S if self._sleeping < half else SHORT_HELD_WAIT_S[job.lane]
 
     def _feed(self, run: Run, transcript: Transcript) -> Feed:
         job, settings = run.job, self._settings

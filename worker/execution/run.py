@@ -8,7 +8,7 @@ from models import Job
 from worker.catalog import Upstream
 from worker.channel.feed import Feed
 from worker.leases import Hold
-from worker.policy import Policy, Retries
+from worker.policy import Policy, Retries, Suspend
 from worker.routing import Course
 from worker.upstream import Exchange
 
@@ -57,4 +57,5 @@ class Run:
         decision = self.retries.decision
         if decision is None or not decision.fallback or self.upstream is None:
             return False
-        return self.left_s() > 0 and self.course.turn_from(self.upstream)
+        refusing = isinstance(decision, Suspend)
+        return self.left_s() > 0 and self.course.turn_from(self.upstream, refusing=refusing)

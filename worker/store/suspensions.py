@@ -1,15 +1,19 @@
 """Suspensions as everybody sees them: which keys are refused where, why, and until when."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from models import Suspension, clock
+from models import Job, JobState, Suspension, clock
 from worker.errors import UpstreamError
 from worker.store.side import Side, unbroken
 from worker.text import repair
+
+# A job that waits for the end of a suspension is scheduled by its worker's clock.
+CLOCKS_APART = timedelta(seconds=10)
 
 
 class Suspensions(Side):
@@ -68,8 +72,25 @@ class Suspensions(Side):
 
     @unbroken
     async def lift(self, upstream: str) -> int:
-        """End all suspensions of the upstream with this name; how many there were."""
-        statement = delete(Suspension).where(Suspension.upstream == upstream)
-        async with self._session() as session:
-            found = await session.execute(statement.returning(Suspension.model))
-            return len(found.all())
+        """End all suspensions of the upstream with this name; how many there were.
+
+        Jobs that went back to the queue to wait for it are due at once: those that had begun and
+        are scheduled no later than it would have lasted.
+        """
+        lifted = delete(Suspension).where(Suspension.upstream == upstream)
+        async with self._transaction() as session, session.begin():
+            ends = list(await session.scalars(lifted.returning(Suspension.until)))
+            if ends:
+                latest = max(ends) + CLOCKS_APART
+                due = {"scheduled_at": None, "wake_at": clock(), "wakes": 0}
+                await session.execute(update(Job).where(*_waiting_until(latest)).values(due))
+        return len(ends)
+
+
+def _waiting_until(latest: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (
+        Job.state == JobState.QUEUED.value,
+        Job.attempt > 0,
+        Job.wake_at <= latest,
+        Job.scheduled_at <= latest,
+    )
