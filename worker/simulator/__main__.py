@@ -28,6 +28,12 @@ def _parsed(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--record", type=Path, metavar="FILE", help="append JSON lines here")
     parser.add_argument("--limit-requests-per-minute", type=int, default=0, metavar="N")
+    parser.add_argument(
+        "--limit-burst", type=int, default=0, metavar="N", help="at once; 0 is a minute's worth"
+    )
+    parser.add_argument(
+        "--no-limit-headers", action="store_true", help="only refusals tell of the limit"
+    )
     parser.add_argument("--faults", action="store_true", help="list the faults and exit")
     return parser.parse_args(given)
 
@@ -44,6 +50,8 @@ def main(given: Sequence[str] | None = None) -> None:
         ready=lambda base_url: _say(f"listening {base_url}"),
         record_path=arguments.record,
         requests_per_minute=arguments.limit_requests_per_minute,
+        burst=arguments.limit_burst,
+        limit_headers=not arguments.no_limit_headers,
     )
 
 

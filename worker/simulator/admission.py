@@ -9,14 +9,18 @@ from worker.simulator.steps import Steps, document
 
 
 class Bucket:
-    """Admits `per_minute` requests at once, then one each 60 / `per_minute` seconds.
+    """Admits `burst` requests at once, then one each 60 / `per_minute` seconds.
 
-    `per_minute` 0 admits everything, and its headers show OpenAI's usual plenty.
+    `per_minute` 0 admits everything, and its headers show OpenAI's usual plenty. `burst` 0 is a
+    minute's worth; OpenAI documents that it may enforce a limit over shorter times than a minute.
+    Where `announced` is False only refusals tell of the limit: many gateways send no headers.
     """
 
-    def __init__(self, per_minute: int) -> None:
+    def __init__(self, per_minute: int, burst: int = 0, *, announced: bool = True) -> None:
         self.per_minute = per_minute
-        self._level = float(per_minute)
+        self._size = float(burst or per_minute)
+        self._announced = announced
+        self._level = self._size
         self._filled_at_s = time.monotonic()
 
     def admit(self) -> bool:
@@ -25,7 +29,7 @@ class Bucket:
             return True
         now = time.monotonic()
         gained = (now - self._filled_at_s) * self.per_minute / 60
-        self._level = min(float(self.per_minute), self._level + gained)
+        self._level = min(self._size, self._level + gained)
         self._filled_at_s = now
         if self._level < 1:
             return False
@@ -39,9 +43,11 @@ class Bucket:
 
     def headers(self) -> dict[str, str]:
         """`x-ratelimit-*`; the reset tells when the bucket is full again, as OpenAI's does."""
+        if not self._announced:
+            return {}
         if self.per_minute == 0:
             return _PLENTY
-        missing = self.per_minute - self._level
+        missing = self._size - self._level
         return {
             "x-ratelimit-limit-requests": str(self.per_minute),
             "x-ratelimit-remaining-requests": str(int(self._level)),

@@ -37,6 +37,8 @@ class Simulator:
         record_limit: requests kept in memory.
         record_times: record the wall-clock time of every delta, as `record=times` does.
         requests_per_minute: a limit over all requests, enforced with 429; 0 is none.
+        burst: how many of them at once; 0 is a minute's worth.
+        limit_headers: whether responses tell of that limit in `x-ratelimit-*` headers.
     """
 
     def __init__(
@@ -46,10 +48,12 @@ class Simulator:
         record_limit: int = 20_000,
         record_times: bool = False,
         requests_per_minute: int = 0,
+        burst: int = 0,
+        limit_headers: bool = True,
     ) -> None:
         self.record = Record(record_path, record_limit)
         self._record_times = record_times
-        self._bucket = Bucket(requests_per_minute)
+        self._bucket = Bucket(requests_per_minute, burst, announced=limit_headers)
         self._model_buckets: dict[str, Bucket] = {}
         self._conversations: OrderedDict[str, int] = OrderedDict()
         self._connections: set[Connection] = set()
@@ -207,6 +211,8 @@ def serve(
     ready: Callable[[str], None],
     record_path: Path | None = None,
     requests_per_minute: int = 0,
+    burst: int = 0,
+    limit_headers: bool = True,
 ) -> None:
     """Run a simulator until SIGTERM or SIGINT; `ready` is told the base URL once it listens.
 
@@ -214,7 +220,12 @@ def serve(
         OSError: the address is taken, or `record_path` cannot be written.
     """
     _allow_many_sockets()
-    simulator = Simulator(record_path=record_path, requests_per_minute=requests_per_minute)
+    simulator = Simulator(
+        record_path=record_path,
+        requests_per_minute=requests_per_minute,
+        burst=burst,
+        limit_headers=limit_headers,
+    )
     uvloop.run(_serve_until_stopped(simulator, host, port, ready))
 
 

@@ -178,6 +178,27 @@ async def test_a_request_limit_is_enforced_with_a_wait_that_suffices():
     await simulator.aclose()
 
 
+async def test_a_limit_with_a_small_burst_refuses_before_a_minutes_worth_is_used():
+    simulator = Simulator(requests_per_minute=60, burst=2)
+    base_url = await simulator.start()
+    replies = [await post_raw(base_url, chat("sim-fast?tokens=1")) for _ in range(3)]
+    assert [reply.status for reply in replies] == [200, 200, 429]
+    assert replies[0].headers["x-ratelimit-limit-requests"] == "60"
+    assert replies[0].headers["x-ratelimit-remaining-requests"] == "1"
+    await simulator.aclose()
+
+
+async def test_a_limit_without_headers_is_told_by_refusals_only():
+    simulator = Simulator(requests_per_minute=60, burst=1, limit_headers=False)
+    base_url = await simulator.start()
+    served = await post_raw(base_url, chat("sim-fast?tokens=1"))
+    refused = await post_raw(base_url, chat("sim-fast?tokens=1"))
+    assert (served.status, refused.status) == (200, 429)
+    assert not [name for name in (served.headers | refused.headers) if "ratelimit" in name]
+    assert 0 < int(refused.headers["retry-after-ms"]) <= 1000
+    await simulator.aclose()
+
+
 async def test_closing_breaks_off_what_is_being_served():
     simulator = Simulator()
     base_url = await simulator.start()
