@@ -121,3 +121,13 @@ async def test_every_way_to_write_postgresql_is_understood(
     async with engine.connect() as connection:
         assert await connection.scalar(text("SELECT 1")) == 1
     await engine.dispose()
+
+
+async def test_many_who_open_a_new_sqlite_database_at_once_all_get_in(tmp_path: Path) -> None:
+    for turn in range(20):
+        url = f"sqlite:///{tmp_path / f'{turn}.db'}"
+        schema.upgrade(url)
+        engines = [connect(url) for _ in range(8)]
+        await asyncio.gather(*(require_schema(engine) for engine in engines))
+        for engine in engines:
+            await engine.dispose()

@@ -1,11 +1,14 @@
 """The database engine of one process, for PostgreSQL and for SQLite."""
 
+import sqlite3
+
 import msgspec
 from sqlalchemy import Connection, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from models import schema
 from worker.errors import ConfigurationError, SchemaOutdated
@@ -104,7 +107,15 @@ def complaint(error: Exception) -> str | None:
 def _configure_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {int(WAIT_S * 1000)}")
-    cursor.execute("PRAGMA journal_mode = WAL")
+    # SQLite does not wait for others here, whatever its busy_timeout says.
+    for attempt in Retrying(
+        retry=retry_if_exception_type(sqlite3.OperationalError),
+        wait=wait_random(0.005, 0.05),
+        stop=stop_after_delay(WAIT_S),
+        reraise=True,
+    ):
+        with attempt:
+            cursor.execute("PRAGMA journal_mode = WAL")
     # With WAL a commit survives a killed process; NORMAL may lose the last ones to a power
     # cut, and what was announced must not be lost.
     cursor.execute("PRAGMA synchronous = FULL")
