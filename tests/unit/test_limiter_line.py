@@ -41,4 +41,4 @@ async def test_a_question_that_is_under_way_is_waited_for():
     await asyncio.sleep(0)
     assert not second.done()
     answered.set()
-    assert await asyncio.gather(first, second) == [Granted(0.0), Granted(0.0)]
+    assert list(await asyncio.gather(first, second)) == [Granted(0.0), Granted(0.0)]
