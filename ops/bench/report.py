@@ -21,7 +21,7 @@ LEAST_FACTOR = 8.0
 # Median milliseconds from the upstream's write to a Redis reader, at this many streams.
 MOST_LATENCY_MS, LATENCY_STREAMS = 2.0, 200
 
-PACKAGES = ("celery", "httpx", "httpx-aiohttp", "aiohttp", "redis", "hiredis", "msgspec", "uvloop")
+PACKAGES = ("celery", "httpx", "httptools", "redis", "hiredis", "msgspec", "uvloop")
 PEER_PACKAGES = ("celery", "openai", "httpx2", "redis", "gevent")
 
 

@@ -1,4 +1,4 @@
-"""What the network does is told apart, though httpx over aiohttp calls most of it a timeout."""
+"""What the network does is told apart, before the headers and after them."""
 
 import asyncio
 import contextlib
@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import httpx
-import httpx_aiohttp
 import pytest
 
 from worker.classify import classify_exception, is_transient
 from worker.errors import Category, UpstreamError
+from worker.transport import Transport
 
 HEADERS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 CHUNKED = HEADERS + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
@@ -64,7 +64,7 @@ async def upstream(
 async def failure(url: str, seen: asyncio.Event | None = None) -> tuple[UpstreamError, bool]:
     """Stream the URL and classify what is raised; also whether the headers had arrived."""
     streaming = False
-    transport = httpx_aiohttp.AiohttpTransport()
+    transport = Transport(ssl.create_default_context(), keep_alive_s=30)
     try:
         async with (
             httpx.AsyncClient(transport=transport, timeout=0.5) as client,

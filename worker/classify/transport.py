@@ -1,8 +1,7 @@
 """Exceptions of the way to the upstream as `UpstreamError`.
 
-httpx over aiohttp tells little by its own types: refused, reset and closed connections all come
-as `httpx.ConnectTimeout`, a bad status line as a bare `aiohttp.ClientResponseError`. The truth
-stands in the chain of causes, so every row below is tried on the whole chain.
+httpx's types say in what phase something failed, the chain of causes says what: every row below is
+tried on the whole chain.
 """
 
 import socket
@@ -10,7 +9,6 @@ import ssl
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import aiohttp
 import httpx
 
 from worker.classify.redaction import redact
@@ -26,47 +24,29 @@ class _Row(NamedTuple):
     types: tuple[type[BaseException], ...]
 
 
-# The order matters: aiohttp's timeouts are connection errors as well, a builtin TimeoutError is
-# an OSError, and an httpx.ConnectTimeout is one only if aiohttp had no better reason.
+# The order matters: a builtin TimeoutError is an OSError, and httpx's own types, which say only in
+# what phase something failed, come last.
 _ROWS = (
-    _Row(Category.TIMEOUT, "connect_timeout", (aiohttp.ConnectionTimeoutError,)),
-    _Row(Category.TIMEOUT, "read_timeout", (aiohttp.SocketTimeoutError, httpx.ReadTimeout)),
+    _Row(Category.TIMEOUT, "connect_timeout", (httpx.ConnectTimeout,)),
+    _Row(Category.TIMEOUT, "read_timeout", (httpx.ReadTimeout,)),
     _Row(Category.TIMEOUT, "write_timeout", (httpx.WriteTimeout,)),
     _Row(Category.TIMEOUT, "pool_timeout", (httpx.PoolTimeout,)),
     _Row(Category.TRUNCATED, "undecodable_body", (httpx.DecodingError,)),
-    _Row(
-        Category.BAD_REQUEST,
-        "invalid_url",
-        (httpx.UnsupportedProtocol, httpx.InvalidURL, aiohttp.InvalidURL),
-    ),
-    _Row(
-        Category.CONNECTION,
-        "proxy_failure",
-        (httpx.ProxyError, aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError),
-    ),
-    _Row(Category.CONNECTION, "dns_failure", (socket.gaierror, aiohttp.ClientConnectorDNSError)),
-    _Row(
-        Category.CONNECTION,
-        "tls_failure",
-        (ssl.SSLError, aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch),
-    ),
+    _Row(Category.BAD_REQUEST, "invalid_url", (httpx.UnsupportedProtocol, httpx.InvalidURL)),
+    _Row(Category.BAD_REQUEST, "invalid_header", (httpx.LocalProtocolError,)),
+    _Row(Category.CONNECTION, "proxy_failure", (httpx.ProxyError,)),
+    _Row(Category.CONNECTION, "dns_failure", (socket.gaierror,)),
+    _Row(Category.CONNECTION, "tls_failure", (ssl.SSLError,)),
     _Row(Category.CONNECTION, "connection_refused", (ConnectionRefusedError,)),
     _Row(
         Category.CONNECTION,
         "connection_reset",
         (ConnectionResetError, ConnectionAbortedError, BrokenPipeError),
     ),
-    _Row(Category.CONNECTION, "connection_closed", (aiohttp.ServerDisconnectedError,)),
-    _Row(
-        Category.CONNECTION,
-        "invalid_response",
-        (aiohttp.ClientResponseError, httpx.RemoteProtocolError),
-    ),
-    _Row(Category.TIMEOUT, "timeout", (aiohttp.ServerTimeoutError,)),
-    _Row(Category.CONNECTION, "connection_failed", (aiohttp.ClientError,)),
-    _Row(Category.TIMEOUT, "connect_timeout", (httpx.ConnectTimeout,)),
+    _Row(Category.CONNECTION, "connection_closed", (EOFError, httpx.WriteError)),
+    _Row(Category.CONNECTION, "invalid_response", (httpx.RemoteProtocolError,)),
     _Row(Category.TIMEOUT, "timeout", (TimeoutError, httpx.TimeoutException)),
-    _Row(Category.CONNECTION, "connection_failed", (OSError, EOFError, httpx.TransportError)),
+    _Row(Category.CONNECTION, "connection_failed", (OSError, httpx.TransportError)),
 )
 
 
@@ -108,12 +88,5 @@ def _causes(exc: BaseException | None) -> Iterator[BaseException]:
 
 
 def _closed_in_order(exc: BaseException) -> bool:
-    """Whether the upstream ended the connection (FIN) before it ended the body.
-
-    aiohttp has one exception for both: it ends with the parser's complaint, which is also its
-    cause, and only if the socket failed does that error's text follow.
-    """
-    for cause in _causes(exc):
-        if isinstance(cause, aiohttp.ClientPayloadError):
-            return str(cause).endswith(repr(cause.__cause__))
-    return isinstance(exc, httpx.RemoteProtocolError)
+    """Whether the upstream ended the connection (FIN) before it ended the body."""
+    return isinstance(exc, httpx.RemoteProtocolError) and exc.__cause__ is None

@@ -1,4 +1,4 @@
-"""The process's HTTP client: httpx over aiohttp's connections.
+"""The process's HTTP client: httpx over connections of our own (`worker.transport`).
 
 httpx's own pool rescans all connections at each request's start and end, which is superlinear in
 open streams, and keeps slots of cancelled streams for ever (encode/httpcore issue 1093). This
@@ -8,12 +8,13 @@ module is the only one that knows what carries the bytes.
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
 from worker import __version__
+from worker.errors import ConfigurationError
+from worker.transport import Transport
 
 # How long an idle connection is kept for the next request to the same upstream.
 KEEP_ALIVE_S = 30.0
@@ -23,20 +24,24 @@ KEEP_ALIVE_S = 30.0
 async def open_client(connect_timeout_s: float) -> AsyncIterator[httpx.AsyncClient]:
     """A client without a limit of connections: how many streams run is decided elsewhere.
 
-    The proxy variables of the environment are honoured, cookies and redirects are not: either
+    The proxy variables of the environment are honoured, redirects and cookies are not: either
     could send a key where it does not belong.
+
+    Raises:
+        ConfigurationError: the environment names a proxy of a kind that is not known.
     """
     tls = ssl.create_default_context()
-    session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=KEEP_ALIVE_S),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=True,
-    )
+    tls.set_alpn_protocols(["http/1.1"])
+    try:
+        transport = Transport(tls, KEEP_ALIVE_S)
+    except httpx.UnsupportedProtocol as error:
+        raise ConfigurationError(str(error)) from None
     client = httpx.AsyncClient(
-        transport=AiohttpTransport(verify=tls, client=session),
+        transport=transport,
         timeout=httpx.Timeout(None, connect=connect_timeout_s),
         follow_redirects=False,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         headers={"user-agent": f"deltaworks/{__version__}"},
     )
-    async with session, client:
+    async with client:
         yield client

@@ -1,18 +1,18 @@
 """One exchange with an upstream: a streaming request, and its answer into a transcript.
 
-The reader awaits nothing but the socket: aiohttp drops bytes it has buffered when the connection
-breaks while the reader awaits something else, and with them a finish reason that had arrived. So
-publishing is a synchronous call, and what arrived is decoded before any verdict.
+Nothing stands between the socket and the transcript: what one network read brings is decoded and
+applied in the call that read it, and publishing is told by a synchronous call. So what arrived is
+decoded before any verdict, and a delta wakes no task.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 from urllib.parse import urlsplit
 
-import aiohttp
 import httpx
 import msgspec
 
@@ -23,6 +23,7 @@ from worker.stream.body import BodyDecoder
 from worker.stream.chunks import DONE, Origin, decode
 from worker.stream.sse import Event
 from worker.stream.transcript import Transcript, Verdict
+from worker.transport import Body
 from worker.upstream.patience import Limits, Patience
 
 # How much of an error body is read, and for how long: it is only for its message.
@@ -129,7 +130,7 @@ class Exchange:
             if not patience.proven:
                 raise patience.error() from None
             done = False
-        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             # All choices had ended: how the connection ends says nothing any more.
             if not self.transcript.proven:
                 raise classify_exception(error, streaming=self._answered) from None
@@ -155,21 +156,30 @@ class Exchange:
     async def _read(
         self, response: httpx.Response, patience: Patience, grew: Callable[[], None]
     ) -> bool:
-        transcript = self.transcript
-        reads = _reads(response)
-        async for data in reads:
-            before = transcript.length
-            done = self._apply(self._body.feed(data))
-            if transcript.length != before:
-                self.first_delta_at = self.first_delta_at or datetime.now(UTC)
-                patience.token()
-                grew()
-            if done:
-                await _drain(reads)
+        take = partial(self._take, patience, grew)
+        body: Body = response.extensions["body"]
+        if response.headers.get("content-encoding", "identity") == "identity":
+            if await body.push(take):
+                await _drain(body)
                 return True
-            if transcript.proven:
-                patience.proof()
+        else:  # in spite of what was asked for
+            async for data in response.aiter_bytes():
+                if take(data):
+                    return True
         return self._apply(self._body.flush())
+
+    def _take(self, patience: Patience, grew: Callable[[], None], data: bytes) -> bool:
+        """Take in what one network read brought; True at `[DONE]`."""
+        transcript = self.transcript
+        before = transcript.length
+        done = self._apply(self._body.feed(data))
+        if transcript.length != before:
+            self.first_delta_at = self.first_delta_at or datetime.now(UTC)
+            patience.token()
+            grew()
+        if transcript.proven:
+            patience.proof()
+        return done
 
     def _apply(self, events: list[Event]) -> bool:
         """Take the events into the transcript; True at `[DONE]`."""
@@ -189,7 +199,7 @@ class Exchange:
                     body += data
                     if len(body) >= MOST_ERROR_BYTES:
                         break
-        except (TimeoutError, httpx.HTTPError, aiohttp.ClientError, OSError):
+        except (TimeoutError, httpx.HTTPError):
             pass  # the status alone decides, then
         return classify_response(
             response.status_code, response.headers, bytes(body), host=self._origin.host
@@ -199,17 +209,7 @@ class Exchange:
         return UpstreamError(category, code, 200, message, request_id=self.request_id)
 
 
-def _reads(response: httpx.Response) -> AsyncIterator[bytes]:
-    """The body, one item for each read of the socket."""
-    if response.headers.get("content-encoding", "identity") != "identity":
-        return response.aiter_bytes()
-    # What `aiter_raw` reads, without what it spends on each read.
-    assert isinstance(response.stream, httpx.AsyncByteStream)
-    return aiter(response.stream)
-
-
-async def _drain(reads: AsyncIterator[bytes]) -> None:
-    with suppress(TimeoutError, httpx.HTTPError, aiohttp.ClientError, OSError):
+async def _drain(body: Body) -> None:
+    with suppress(TimeoutError, httpx.HTTPError):
         async with asyncio.timeout(DRAIN_S):
-            async for _ in reads:
-                pass
+            await body.push(lambda _: False)
