@@ -1,14 +1,18 @@
 """A job's log in Redis: its keys, the one script that writes it, and reading it."""
 
+import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from enum import IntEnum, StrEnum
+from importlib.resources import files
 
 from msgspec import Struct
 from redis.asyncio import Redis
 
 from worker.channel.events import ChannelEvent, Cursor, decode
-from worker.channel.script import Argument, Script
+from worker.pipeline import Pipeline, Script, Word
+
+_SCRIPT = files("worker.channel").joinpath("append.lua").read_bytes()
 
 # Jobs started and not announced as ended, by time: a hint for the sweep.
 OPEN = "deltaworks:open"
@@ -85,7 +89,8 @@ class Log:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._script = Script(redis)
+        self._pipeline = Pipeline(redis)
+        self._script = Script(self._pipeline, _SCRIPT)
 
     async def write(self, writes: Sequence[Write]) -> list[Result]:
         """Apply the writes, all of one cluster slot group, in one call.
@@ -94,22 +99,23 @@ class Log:
             RedisError: nothing is known of any write; sending them again unchanged is safe.
         """
         keys = [log_key(write.job) for write in writes]
-        arguments: list[Argument] = []
+        arguments: list[Word] = []
         for write in writes:
             arguments += (write.mode, write.predecessor, write.life_ms, len(write.entries))
             for entry in write.entries:
                 arguments += entry
-        opened = {write.job: time.time() for write in writes if write.opens}
-        if opened:
-            await self._redis.zadd(OPEN, opened)
-        codes = await self._script.run(keys, arguments)
+        run = self._script.run(keys, arguments)
+        if opened := [word for write in writes if write.opens for word in (time.time(), write.job)]:
+            codes, _ = await asyncio.gather(run, self._pipeline.command("ZADD", OPEN, *opened))
+        else:
+            codes = await run
         await self.announced(write.job for write in writes if write.closes)
         return [_RESULTS[code] for code in codes]
 
     async def announced(self, jobs: Iterable[str]) -> None:
         """Take jobs off the list of those whose end has yet to be announced."""
         if ended := list(jobs):
-            await self._redis.zrem(OPEN, *ended)
+            await self._pipeline.command("ZREM", OPEN, *ended)
 
     async def unannounced(self, older_than_s: float, limit: int) -> list[str]:
         """Jobs that started at least so long ago and whose end nobody has announced."""

@@ -9,7 +9,6 @@ from importlib.resources import files
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
 
 from worker.limiter.questions import (
     MICROSECONDS,
@@ -27,6 +26,7 @@ from worker.limiter.questions import (
     stream_keys,
 )
 from worker.limiter.terms import Granted, NotNow, Outcome, Permit, Readings, Reason, Scope, State
+from worker.pipeline import Pipeline, Script
 
 RETRY_BUDGET = 100
 
@@ -54,7 +54,7 @@ class Ledger:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._sha: str | None = None
+        self._script = Script(Pipeline(redis), _SCRIPT)
 
     async def acquire(self, permit: Permit, lease_s: float) -> Granted | NotNow:
         """Reserve a request, its tokens and its stream, all or nothing."""
@@ -163,16 +163,8 @@ class Ledger:
             retries_left=RETRY_BUDGET if retries is None else int(retries),
         )
 
-    async def _run(self, operation: str, keys: Sequence[str], question: object) -> Sequence[int]:
-        if self._sha is None:
-            self._sha = str(await self._redis.script_load(_SCRIPT))
-        call = ("EVALSHA", self._sha, len(keys), *keys, operation, msgspec.json.encode(question))
-        try:
-            answer: Sequence[int] = await self._redis.execute_command(*call)
-        except NoScriptError:
-            self._sha = None
-            return await self._run(operation, keys, question)
-        return answer
+    async def _run(self, operation: str, keys: Sequence[str], question: object) -> list[int]:
+        return await self._script.run(keys, (operation, msgspec.json.encode(question)))
 
 
 def _refusal(reason: Reason, wait_s: float, bulk: bool) -> NotNow:
