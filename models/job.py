@@ -16,8 +16,9 @@ class Job(Base):
     """One completion request and its whole life.
 
     `attempt` is the fence: each change that the holder of the current attempt does not make
-    raises it, nothing lowers it, and holes are legal. The budgets are columns of their own:
-    `failures`, `throttles`, `crashes`.
+    raises it, nothing lowers it, and holes are legal. A terminal state is for ever. Both are the
+    database's own rule as well (a trigger). The budgets are columns of their own: `failures`,
+    `throttles`, `crashes`.
     """
 
     __tablename__ = "jobs"
@@ -92,6 +93,12 @@ class Job(Base):
         Index(
             "ix_jobs_leased",
             "lease_until",
+            postgresql_where=text("state = 'in_progress'"),
+            sqlite_where=text("state = 'in_progress'"),
+        ),
+        Index(
+            "ix_jobs_owner",
+            "lease_owner",
             postgresql_where=text("state = 'in_progress'"),
             sqlite_where=text("state = 'in_progress'"),
         ),

@@ -8,7 +8,9 @@ DeltaworksError
 ├── ConfigurationError    a setting, or two that do not go together
 ├── SchemaOutdated        the database lacks a migration; carries the command that mends it
 ├── EngineFailed          an embedded server did not start
+├── StoreAway             the database does not answer, or cannot write, for now
 ├── HoldLost              a higher attempt exists: this process may neither publish nor save
+├── HoldOver              the process ends: the job is to be given back
 └── UpstreamError         what went wrong at the upstream, classified
 """
 
@@ -56,8 +58,24 @@ class EngineFailed(DeltaworksError):
     """An embedded server could not be started or reached."""
 
 
+class StoreAway(DeltaworksError):
+    """The database does not answer, or cannot write, for now.
+
+    `unsure` where what was asked of it may have been carried out all the same: a connection that
+    breaks at a commit does not say. To ask the same again is safe.
+    """
+
+    def __init__(self, sentence: str, *, unsure: bool = False) -> None:
+        super().__init__(sentence)
+        self.unsure = unsure
+
+
 class HoldLost(DeltaworksError):
     """A higher attempt exists, or the lease can no longer be trusted: stop quietly."""
+
+
+class HoldOver(DeltaworksError):
+    """The process is about to end: what it still holds is given back."""
 
 
 class Category(StrEnum):

@@ -17,8 +17,8 @@ from tests.jobs import attempt, claimed, ended, failed, queue
 from tests.servers import PostgresServer
 from tests.service.conftest import OpenStore
 from tests.wire import until
-from worker.errors import HoldLost
-from worker.leases import Hold, Leases
+from worker.errors import HoldLost, HoldOver
+from worker.leases import Hold, Leases, Stop
 from worker.store import Store, connect
 
 LEASE_S, RENEW_S = 1.0, 0.25
@@ -149,6 +149,49 @@ async def test_a_task_cancelled_while_its_hold_is_lost_stays_cancelled(store: St
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
+
+
+async def test_what_waits_is_stopped_first_and_streams_when_all_is(store: Store) -> None:
+    leases = Leases(store.holds, 60, 60)
+    waiting, streaming = await hold(leases, store), await hold(leases, store)
+    inside: list[Hold] = []
+
+    async def block(held: Hold, is_wait: bool) -> None:
+        with pytest.raises(HoldOver), held.interruptible(waiting=is_wait):
+            inside.append(held)
+            await asyncio.Event().wait()
+
+    blocks = [
+        asyncio.create_task(block(waiting, True)),
+        asyncio.create_task(block(streaming, False)),
+    ]
+    await until(lambda: len(inside) == 2)
+    leases.stop(Stop.WAITS)
+    await blocks[0]
+    assert leases.draining and not blocks[1].done()
+    with pytest.raises(HoldOver), waiting.interruptible(waiting=True):
+        raise AssertionError("a process that ends lets nobody wait")
+    leases.stop(Stop.ALL)
+    await blocks[1]
+    assert not waiting.is_lost() and not streaming.is_lost()
+
+
+async def test_a_process_that_ends_or_is_late_leaves_jobs_to_others(store: Store) -> None:
+    leases = Leases(store.holds, 60, 60)
+    id = await queue(store)
+    leases.late = True
+    assert await leases.claim(id) is None
+    row = await store.jobs.get(id)
+    assert (row.state, row.attempt) == ("queued", 0)
+    assert [due.id for due in await store.sweeping.due(10)] == [id]
+    leases.late = False
+    found = await leases.claim(id)
+    assert found is not None
+    leases.stop(Stop.WAITS)
+    other = await queue(store, prompt="other")
+    assert await leases.claim(other) is None
+    assert [due.id for due in await store.sweeping.due(10)] == [other]
+    leases.release(found)
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,11 @@ import asyncio
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from worker.store.engine import asynchronous_url, complaint, connect, require_schema
+from worker.store.engine import asynchronous_url, connect, fingerprint, require_schema
+from worker.store.failures import complaint
 from worker.store.holds import Holds
 from worker.store.jobs import Jobs
+from worker.store.settlement import Settlement
 from worker.store.suspensions import Suspensions
 from worker.store.sweeping import Due, Sweeping
 
@@ -14,12 +16,14 @@ __all__ = [
     "Due",
     "Holds",
     "Jobs",
+    "Settlement",
     "Store",
     "Suspensions",
     "Sweeping",
     "asynchronous_url",
     "complaint",
     "connect",
+    "fingerprint",
     "require_schema",
 ]
 

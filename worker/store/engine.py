@@ -1,17 +1,21 @@
 """The database engine of one process, for PostgreSQL and for SQLite."""
 
+import hashlib
 import sqlite3
+from pathlib import Path
 
 import msgspec
-from sqlalchemy import Connection, event, make_url
+from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
 from models import schema
 from worker.errors import ConfigurationError, SchemaOutdated
+from worker.store.failures import READ_ONLY, sqlstate, translated
 
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
@@ -26,6 +30,15 @@ SQLITE_CONNECTIONS = 1
 TRANSACTION = "transaction"
 # How long a statement waits for a connection, or SQLite for another process's write.
 WAIT_S = 30.0
+# How libpq notices that the other side is gone without a word: what was sent is not acknowledged
+# for so long, or questions into the silence are not.
+POSTGRES_SILENCE = {
+    "connect_timeout": 10,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
 
 
 def asynchronous_url(url: str) -> str:
@@ -66,7 +79,7 @@ def connect(url: str) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=WAIT_S,
         pool_pre_ping=not is_sqlite,
-        connect_args={} if is_sqlite else {"connect_timeout": 10},
+        connect_args={} if is_sqlite else POSTGRES_SILENCE,
         json_serializer=_to_json,
         json_deserializer=msgspec.json.decode,
         hide_parameters=True,
@@ -74,7 +87,17 @@ def connect(url: str) -> AsyncEngine:
     if is_sqlite:
         event.listen(engine.sync_engine, "connect", _configure_sqlite)
     event.listen(engine.sync_engine, "begin", _begin)
+    event.listen(engine.sync_engine, "handle_error", _leave_former_primary)
     return engine
+
+
+def fingerprint(url: URL) -> str:
+    """Names the database, whoever uses it: for files that belong to one."""
+    backend, database = url.get_backend_name(), url.database
+    if backend == "sqlite" and database:
+        database = str(Path(database).absolute())
+    place = URL.create(backend, None, None, url.host, url.port, database, url.query)
+    return hashlib.sha256(place.render_as_string().encode()).hexdigest()[:16]
 
 
 async def require_schema(engine: AsyncEngine) -> None:
@@ -82,26 +105,16 @@ async def require_schema(engine: AsyncEngine) -> None:
 
     Raises:
         SchemaOutdated: names the command that mends it.
+        StoreAway: the database does not answer.
     """
-    async with engine.connect() as connection:
-        found = await connection.run_sync(schema.revision)
+    with translated():
+        async with engine.connect() as connection:
+            found = await connection.run_sync(schema.revision)
     if schema.outdated(found):
         at = f"at revision {found}" if found else "empty"
         raise SchemaOutdated(
             f"the database is {at}, this version needs {schema.HEAD}; run: deltaworks db upgrade"
         )
-
-
-def complaint(error: Exception) -> str | None:
-    """What the database, or the way to it, complains of in one line; None for another error.
-
-    Never a statement or its parameters, which hold prompts.
-    """
-    if not isinstance(error, SQLAlchemyError):
-        return None
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    lines = str(cause).splitlines()
-    return lines[0] if lines else type(cause).__name__
 
 
 def _configure_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -133,3 +146,10 @@ def _begin(connection: Connection) -> None:
 
 def _to_json(document: object) -> str:
     return msgspec.json.encode(document).decode()
+
+
+def _leave_former_primary(context: ExceptionContext) -> None:
+    """After a failover a connection to a server that only reads is worth nothing: open others."""
+    error = context.sqlalchemy_exception
+    if isinstance(error, DBAPIError) and sqlstate(error) == READ_ONLY:
+        context.is_disconnect = True

@@ -7,20 +7,31 @@ higher one exists. Losing is normal: the method says so and the caller stops qui
 from collections.abc import Mapping
 from datetime import datetime
 
-from sqlalchemy import Executable, Update, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Update,
+    and_,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from models import Attempt, Job, JobState, clock
-from worker.store.side import Side, unbroken
+from models import TERMINAL, Attempt, Job, JobState, clock
+from worker.store.blame import SUSPECT_AT
+from worker.store.settlement import Settlement, columns_of
+from worker.store.side import Side, once, resolving, unbroken
 
 NO_LEASE: Mapping[str, object] = {"lease_owner": None, "lease_until": None}
-
-# The columns that the end of a job writes.
-ENDING = (
-    "state", "upstream", "upstream_request_id", "output_text", "output", "parts", "length",
-    "finish_reason", "unverified", "usage", "first_delta_at",
-    "error_category", "error_code", "error_status", "error_message",
-)  # fmt: skip
+# Queued, and not for later.
+DUE = and_(
+    Job.state == JobState.QUEUED.value,
+    or_(Job.scheduled_at.is_(None), Job.scheduled_at <= clock()),
+)
 
 
 class Holds(Side):
@@ -30,23 +41,30 @@ class Holds(Side):
         super().__init__(engine)
         self._owner = owner
 
-    @unbroken
-    async def claim(self, id: str, lease_s: float) -> Job | None:
+    @resolving
+    async def claim(
+        self, unsure: bool, id: str, lease_s: float, *, suspect: bool = False
+    ) -> Job | None:
         """Take hold of a queued job that is due: `attempt` is raised, a lease begins.
+
+        Args:
+            unsure: whether a try before may have taken it: then what this process holds is taken
+                again, under an attempt that neither the try nor another hold of it can have.
+            id: the job.
+            lease_s: seconds from now.
+            suspect: whether it is taken although it is a suspect (see `blame`).
 
         Returns:
             The job; None where it is unknown, ended, not due yet, or held by somebody.
         """
+        ours = and_(Job.state == JobState.IN_PROGRESS.value, Job.lease_owner == self._owner)
         statement = (
             update(Job)
-            .where(
-                Job.id == id,
-                Job.state == JobState.QUEUED.value,
-                or_(Job.scheduled_at.is_(None), Job.scheduled_at <= clock()),
-            )
+            .where(Job.id == id, or_(DUE, ours) if unsure else DUE)
+            .where(true() if suspect else Job.crashes < SUSPECT_AT)
             .values(
                 state=JobState.IN_PROGRESS.value,
-                attempt=Job.attempt + 1,
+                attempt=Job.attempt + (2 if unsure else 1),
                 lease_owner=self._owner,
                 lease_until=clock(lease_s),
                 started_at=func.coalesce(Job.started_at, clock()),
@@ -56,6 +74,13 @@ class Holds(Side):
         )
         async with self._session() as session:
             return (await session.scalars(statement)).one_or_none()
+
+    @unbroken
+    async def leave(self, id: str, for_s: float = 0.0) -> None:
+        """Leave a queued job that is due to others: its wake-up comes again in so many seconds."""
+        async with self._session() as session:
+            left = update(Job).where(Job.id == id, DUE).values(wake_at=clock(for_s), wakes=0)
+            await session.execute(left)
 
     @unbroken
     async def renew(self, held: Mapping[str, int], lease_s: float) -> set[str]:
@@ -96,9 +121,15 @@ class Holds(Side):
             rows = await session.execute(query)
             return {id for id, attempt in rows if held[id] == attempt}
 
-    @unbroken
+    @once
     async def next_attempt(
-        self, id: str, number: int, charge: str | None, attempt: Attempt | None
+        self,
+        id: str,
+        number: int,
+        charge: str | None,
+        attempt: Attempt | None,
+        *,
+        unsure: bool = False,
     ) -> bool:
         """Record a failed attempt and raise the fence, before the wait for the next one.
 
@@ -107,52 +138,99 @@ class Holds(Side):
             number: the attempt that failed.
             charge: the column it is charged to, `failures` or `throttles`, if to any.
             attempt: what came of it; None where no request was sent.
+            unsure: whether a try before may have been carried out: then the row is asked.
 
         Returns:
             Whether the job was still held; the new attempt is one higher.
         """
         values = {"attempt": Job.attempt + 1, **_charged(charge)}
-        return await self._change(id, number, values, attempt)
+        record = None if attempt is None else columns_of(attempt)
+        if await self._change(id, number, values, record):
+            return True
+        raised = (
+            Job.attempt == number + 1,
+            Job.state == JobState.IN_PROGRESS.value,
+            Job.lease_owner == self._owner,
+        )
+        return unsure and await self._is(id, *raised) is not None
 
-    @unbroken
+    @once
     async def defer(
-        self, id: str, number: int, due: datetime, charge: str | None, attempt: Attempt | None
+        self,
+        id: str,
+        number: int,
+        due: datetime | None,
+        charge: str | None,
+        attempt: Attempt | None,
+        *,
+        unsure: bool = False,
     ) -> bool:
-        """Give the job back, queued until `due`; see `next_attempt` for the arguments.
+        """Give the job back, queued until `due` (None: it is now); else as `next_attempt`.
 
         Returns:
             Whether the job was still held.
         """
         values = {**_given_back(due), **_charged(charge)}
-        return await self._change(id, number, values, attempt)
+        record = None if attempt is None else columns_of(attempt)
+        if await self._change(id, number, values, record):
+            return True
+        given_back = Job.attempt == number, Job.state == JobState.QUEUED.value
+        return unsure and await self._is(id, *given_back) is not None
 
-    @unbroken
-    async def settle(self, job: Job, attempt: Attempt | None) -> bool:
+    @once
+    async def settle(self, job: Job, attempt: Attempt | None, *, unsure: bool = False) -> bool:
         """End the job as its columns say, in one transaction with the last request's record.
 
         Args:
             job: with the attempt under which it is held, and a terminal state.
             attempt: None where no request was sent.
+            unsure: whether a try before may have been carried out: then the row is asked.
 
         Returns:
             Whether the job was still held.
         """
-        values = {column: getattr(job, column) for column in ENDING}
-        values |= {**NO_LEASE, "finished_at": clock()}
-        return await self._change(job.id, job.attempt, values, attempt)
+        settlement = Settlement.of(job, attempt)
+        return await self._end(settlement) or (unsure and await self._ended(settlement) is not None)
+
+    @unbroken
+    async def settle_late(self, settlement: Settlement) -> Job | None:
+        """Settle what had to wait for the database, be it for the second time.
+
+        Returns:
+            The ended job; None where it was taken over, or removed, meanwhile.
+        """
+        await self._end(settlement)
+        return await self._ended(settlement)
+
+    async def _end(self, end: Settlement) -> bool:
+        values = {**end.columns, **NO_LEASE, "finished_at": clock()}
+        return await self._change(end.id, end.attempt, values, end.record)
+
+    async def _ended(self, end: Settlement) -> Job | None:
+        """The job if it has ended under this attempt: nobody but its holder does that."""
+        return await self._is(end.id, Job.attempt == end.attempt, Job.state.in_(TERMINAL))
 
     async def _change(
-        self, id: str, number: int, values: Mapping[str, object], attempt: Attempt | None
+        self,
+        id: str,
+        number: int,
+        values: Mapping[str, object],
+        record: Mapping[str, object] | None,
     ) -> bool:
         statement = _held(id, number).values(values).returning(Job.id)
-        if attempt is None:
+        if record is None:
             async with self._session() as session:
                 return await _changed(session, statement)
         async with self._transaction() as session, session.begin():
             held = await _changed(session, statement)
             if held:
-                session.add(attempt)
+                await session.execute(insert(Attempt).values(record))
         return held
+
+    async def _is(self, id: str, *conditions: ColumnElement[bool]) -> Job | None:
+        async with self._session() as session:
+            found = await session.scalars(select(Job).where(Job.id == id, *conditions))
+            return found.one_or_none()
 
 
 def _charged(column: str | None) -> dict[str, object]:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from models import TERMINAL, Attempt, Job, JobState, clock
 from worker.errors import Conflict, JobNotFound
 from worker.request import JobRequest
-from worker.store.side import Side, unbroken
+from worker.store.side import Side, resolving, unbroken
 
 # When a wake-up is sent again should the job still be queued; doubles each time.
 FIRST_REWAKE_S = 60.0
@@ -23,9 +23,10 @@ class Jobs(Side):
         super().__init__(engine)
         self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
 
-    @unbroken
+    @resolving
     async def insert(
         self,
+        unsure: bool,
         request: JobRequest,
         *,
         id: str,
@@ -36,6 +37,7 @@ class Jobs(Side):
         """Insert the request as a job, unless its id or idempotency key is known.
 
         Args:
+            unsure: whether a try before may have inserted it.
             request: what to run.
             id: the job's id.
             tenant: whose job it is.
@@ -59,7 +61,7 @@ class Jobs(Side):
             query = select(Job).where(_same(request, id, tenant))
             known = list(await session.scalars(query))
         _refuse_others(known, request, id, tenant)
-        return known[0], False
+        return known[0], unsure and known[0].id == id
 
     @unbroken
     async def get(self, id: str) -> Job:
@@ -88,8 +90,8 @@ class Jobs(Side):
         async with self._session() as session:
             return list(await session.scalars(query))
 
-    @unbroken
-    async def cancel(self, id: str) -> tuple[Job, bool]:
+    @resolving
+    async def cancel(self, unsure: bool, id: str) -> tuple[Job, bool]:
         """Cancel the job unless it has ended: its attempt is raised, so its holder has lost.
 
         Returns:
@@ -114,7 +116,8 @@ class Jobs(Side):
             cancelled = (await session.scalars(statement)).one_or_none()
         if cancelled is not None:
             return cancelled, True
-        return await self.get(id), False
+        job = await self.get(id)
+        return job, unsure and job.state == JobState.CANCELLED.value
 
     @unbroken
     async def wake_soon(self, id: str) -> None:

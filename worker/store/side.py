@@ -6,11 +6,23 @@ from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
+from worker.errors import StoreAway
 from worker.store.engine import TRANSACTION
+from worker.store.failures import translated
 
 # How long statements whose caller has gone may still take when the store is closed.
 LAST_STATEMENTS_S = 5.0
+# How long a statement is repeated while the database is away, and the limits of the pauses, of
+# which each is any part of its limit. Whoever must wait longer knows how long.
+PATIENCE_S = 3.0
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 1.0
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,7 +50,7 @@ class Side:
         return task
 
 
-def unbroken(
+def once(
     method: Callable[Concatenate[S, P], Coroutine[object, object, R]],
 ) -> Callable[Concatenate[S, P], Coroutine[object, object, R]]:
     """Have the method run to its end when its caller is cancelled.
@@ -46,10 +58,63 @@ def unbroken(
     Broken off in mid-statement, SQLAlchemy's connection is lost to the pool until the garbage
     collector finds it, with SQLite's write lock if it had that; and psycopg first waits for the
     server, so that a caller's timeout would not end while the server hangs.
+
+    Raises:
+        StoreAway: a failure that passes.
     """
 
+    async def attempted(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with translated():
+            return await method(self, *args, **kwargs)
+
+    return _shielded(wraps(method)(attempted))
+
+
+def unbroken(
+    method: Callable[Concatenate[S, P], Coroutine[object, object, R]],
+) -> Callable[Concatenate[S, P], Coroutine[object, object, R]]:
+    """As `once`, and again for a while where a failure may pass: to repeat it does no harm."""
+
+    async def repeated(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await _repeated(lambda _: method(self, *args, **kwargs))
+
+    return _shielded(wraps(method)(repeated))
+
+
+def resolving(
+    method: Callable[Concatenate[S, bool, P], Coroutine[object, object, R]],
+) -> Callable[Concatenate[S, P], Coroutine[object, object, R]]:
+    """As `unbroken`, for a method that is told whether a try before may have been carried out."""
+
+    async def repeated(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await _repeated(lambda unsure: method(self, unsure, *args, **kwargs))
+
+    return _shielded(wraps(method)(repeated))
+
+
+def _shielded(
+    method: Callable[Concatenate[S, P], Coroutine[object, object, R]],
+) -> Callable[Concatenate[S, P], Coroutine[object, object, R]]:
     @wraps(method)
     async def run(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return await asyncio.shield(self.keep(asyncio.create_task(method(self, *args, **kwargs))))
 
     return run
+
+
+async def _repeated(write: Callable[[bool], Coroutine[object, object, R]]) -> R:
+    unsure = False
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception_type(StoreAway),
+        wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LAST_PAUSE_S),
+        stop=stop_after_delay(PATIENCE_S),
+        reraise=True,
+    ):
+        with attempt:
+            try:
+                with translated():
+                    return await write(unsure)
+            except StoreAway as away:
+                unsure = away.unsure = unsure or away.unsure
+                raise
+    raise AssertionError("the last try raises")

@@ -4,21 +4,25 @@ Each method takes one small portion, and may run in several copies at once: a ro
 copy is changing is left to it.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVarTuple
 
-from sqlalchemy import ColumnElement, case, select, update
+from sqlalchemy import ColumnElement, Select, case, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from models import Job, JobState, clock
 from worker.errors import Category
+from worker.store.blame import POISON_AT, Lost, charged
 from worker.store.holds import NO_LEASE
 from worker.store.jobs import FIRST_REWAKE_S
 from worker.store.side import Side, unbroken
 
 # After this many doublings the interval between two wake-ups of one job stays as it is.
 DOUBLINGS = 6
+
+Columns = TypeVarTuple("Columns")
 
 
 class Due(NamedTuple):
@@ -46,18 +50,31 @@ class Sweeping(Side):
         return [Due(job.id, job.lane) for job in jobs]
 
     @unbroken
-    async def rescue(self, limit: int) -> Sequence[Job]:
-        """Jobs whose holder let the lease expire: queued again at once, the attempt raised."""
+    async def rescue(self, limit: int, remembered_s: float = 60.0) -> Sequence[Job]:
+        """Jobs whose holder let the lease expire: queued again at once, or failed as poison.
+
+        The attempt is raised. Whom the holder's death is charged to, `blame` says.
+
+        Args:
+            limit: the portion.
+            remembered_s: how long a death counts, in seconds; longer than a lease.
+        """
         where = Job.state == JobState.IN_PROGRESS.value, Job.lease_until <= clock()
-        changes = {
-            **NO_LEASE,
-            "state": JobState.QUEUED.value,
-            "attempt": Job.attempt + 1,
-            "crashes": Job.crashes + 1,
-            "wake_at": clock(),
-            "wakes": 0,
-        }
-        return await self._change(where, Job.lease_until, changes, limit)
+        columns = Job.id, Job.lease_owner, Job.crashes
+        portion = self._portion(select(*columns).where(*where), Job.lease_until, limit)
+        async with self._transaction() as session, session.begin():
+            rows = await session.execute(portion)
+            lost = [Lost(id, owner or "", crashes) for id, owner, crashes in rows]
+            if not lost:
+                return []
+            blamed = await charged(session, lost, remembered_s)
+            poison = {job.id for job in lost if job.id in blamed and job.crashes + 1 >= POISON_AT}
+            others = {job.id for job in lost} - poison
+            taken: list[Job] = []
+            for ids, outcome in ((poison, _POISONED), (others, _QUEUED)):
+                if ids:
+                    taken += await session.scalars(_taken_back(ids, blamed, outcome))
+            return taken
 
     @unbroken
     async def overdue(self, limit: int) -> Sequence[Job]:
@@ -82,9 +99,7 @@ class Sweeping(Side):
         changes: Mapping[str, object],
         limit: int,
     ) -> Sequence[Job]:
-        chosen = select(Job.id).where(*where).order_by(order).limit(limit)
-        if self._skips_locked:
-            chosen = chosen.with_for_update(skip_locked=True)
+        chosen = self._portion(select(Job.id).where(*where), order, limit)
         # A CTE, because PostgreSQL evaluates it once: a subquery it may run again for each row,
         # each time past the rows already locked, and so take more than the limit.
         portion = chosen.cte("portion")
@@ -96,3 +111,27 @@ class Sweeping(Side):
         )
         async with self._session() as session:
             return list(await session.scalars(statement))
+
+    def _portion(
+        self, chosen: Select[*Columns], order: InstrumentedAttribute[Any], limit: int
+    ) -> Select[*Columns]:
+        portion = chosen.order_by(order).limit(limit)
+        return portion.with_for_update(skip_locked=True) if self._skips_locked else portion
+
+
+_QUEUED = {"state": JobState.QUEUED.value, "wake_at": clock(), "wakes": 0}
+_POISONED = {
+    "state": JobState.FAILED.value,
+    "error_category": Category.POISON.value,
+    "error_code": "worker_died",
+    "error_message": f"{POISON_AT} worker processes died while they ran this job",
+    "finished_at": clock(),
+}
+
+
+def _taken_back(
+    ids: Collection[str], blamed: Collection[str], outcome: Mapping[str, object]
+) -> ReturningUpdate[tuple[Job]]:
+    charge = case((Job.id.in_(blamed), 1), else_=0)
+    changes = {**NO_LEASE, "attempt": Job.attempt + 1, "crashes": Job.crashes + charge, **outcome}
+    return update(Job).where(Job.id.in_(ids)).values(changes).returning(Job)

@@ -1,0 +1,74 @@
+"""Whom the death of a process is charged to.
+
+A process that dies is charged to the suspect it ran, else once to each job it held. From two
+charges on a job is a suspect; a process runs one at a time; the third charge is its last. Where
+processes die without a suspect, something else kills them: then no suspect is charged.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import case, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from models import Death, Job, JobState, clock
+
+# Charges that make a suspect, and that end the job.
+SUSPECT_AT = 2
+POISON_AT = 3
+# So many others' deaths without a suspect, and the fleet is sick.
+SICK_AT = 2
+
+
+class Lost(NamedTuple):
+    """A job whose holder let the lease expire."""
+
+    id: str
+    owner: str
+    crashes: int
+
+
+async def charged(
+    session: AsyncSession, lost: Sequence[Lost], remembered_s: float
+) -> frozenset[str]:
+    """Record the deaths that the lost jobs tell of; the ids of those that are charged.
+
+    Belongs into the transaction that takes the jobs back, before they lose their owner.
+
+    Args:
+        session: in a transaction that has locked the jobs' rows.
+        lost: jobs of any number of processes.
+        remembered_s: how long a death counts, in seconds; older ones are removed.
+    """
+    await session.execute(delete(Death).where(Death.at <= clock(-remembered_s)))
+    await _record(session, {job.owner for job in lost})
+    deaths = {death.owner: death for death in await session.scalars(select(Death))}
+    return frozenset(job.id for job in lost if _is_charged(job, deaths))
+
+
+def _is_charged(job: Lost, deaths: Mapping[str, Death]) -> bool:
+    death = deaths.get(job.owner)
+    if death is None or death.suspect is None:
+        return True
+    if death.suspect != job.id:
+        return False
+    # The deaths of processes that held this job alone say nothing for it.
+    others = [d for d in deaths.values() if d.suspect is None and d.only != job.id]
+    return len(others) < SICK_AT
+
+
+async def _record(session: AsyncSession, owners: Iterable[str]) -> None:
+    """A row for each owner that has none yet; another sweep's, made meanwhile, stands."""
+    suspect = case((Job.crashes >= SUSPECT_AT, Job.id))
+    sole = case((func.count() == 1, func.min(Job.id)))
+    aboard = (
+        select(Job.lease_owner, clock(), func.min(suspect), sole)
+        .where(Job.state == JobState.IN_PROGRESS.value, Job.lease_owner.in_(list(owners)))
+        .group_by(Job.lease_owner)
+        # Two sweeps that meet wait for one another in the same order.
+        .order_by(Job.lease_owner)
+    )
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    recorded = dialect.insert(Death).from_select(["owner", "at", "suspect", "only"], aboard)
+    await session.execute(recorded.on_conflict_do_nothing())
