@@ -112,6 +112,10 @@ class Stack:
         self._processes.append(process)
         return process
 
+    def printed(self) -> dict[str, str]:
+        """What each process has printed so far, by the name of its log."""
+        return {process.log.stem: process.printed() for process in self._processes}
+
     def worker(self, *options: str, **env: str) -> Process:
         """A worker that is ready to run jobs; `env` are settings."""
         command = ("-m", "celery", "-A", "worker.app", "worker", "-l", "info")
@@ -121,9 +125,9 @@ class Stack:
         worker.await_print(" ready.")
         return worker
 
-    def sweeping_worker(self, **env: str) -> Process:
+    def sweeping_worker(self, *options: str, **env: str) -> Process:
         """A worker that ticks for the sweep as well, by our own command."""
-        worker = self.start("worker", "-m", "worker.cli", "worker", "--beat", **env)
+        worker = self.start("worker", "-m", "worker.cli", "worker", "--beat", *options, **env)
         worker.await_print("ready: ")
         return worker
 

@@ -32,11 +32,13 @@ class Withheld(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
+        from celery.app.trace import LOG_REJECTED
         from celery.worker.consumer import consumer
 
         from worker.app import SUBMIT
 
         self._submit = SUBMIT
+        self._rejected = LOG_REJECTED
         quoting = vars(consumer)
         self._replaced = {
             quoting["UNKNOWN_FORMAT"]: "a message was dropped: it is no task",
@@ -52,6 +54,8 @@ class Withheld(logging.Filter):
             sentence = "a message was dropped: its eta is no moment"
         if sentence is not None:
             record.msg, record.args, record.exc_info = sentence, (), None
+        elif record.msg == self._rejected:
+            record.exc_info = None  # it goes back to its queue; the reason is in the message
         return True
 
     def _of_failure(self, record: logging.LogRecord) -> str | None:

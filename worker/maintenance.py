@@ -4,7 +4,7 @@ import logging
 
 from redis.exceptions import RedisError
 
-from models import JobState
+from models import Job, JobState
 from worker.app import Wake
 from worker.channel.announce import announce_end, announce_lost
 from worker.channel.log import Log
@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 PORTION = 500
 # An end that its holder has not announced for so long is announced by the sweep.
 UNANNOUNCED_S = 10.0
+# How long a process's death counts: so many seconds, or leases where that is longer.
+REMEMBERED_S = 60.0
+LEASES_REMEMBERED = 2
 
 
 class Sweep:
@@ -52,13 +55,21 @@ class Sweep:
         # for a whole lease.
         if self._leases.database_up_s() < self._settings.lease_s:
             return
-        for job in await self._store.sweeping.rescue(PORTION):
-            logger.warning("job %s: rescued, attempt %d is void", job.id, job.attempt - 1)
-            await announce_lost(self._log, job, self._settings.open_log_life_s)
+        remembered_s = max(REMEMBERED_S, LEASES_REMEMBERED * self._settings.lease_s)
+        for job in await self._store.sweeping.rescue(PORTION, remembered_s):
+            if JobState(job.state).terminal:
+                logger.error("job %s: failed as poison: %s", job.id, job.error_message)
+                await self._announce_end(job)
+            else:
+                logger.warning("job %s: rescued, attempt %d is void", job.id, job.attempt - 1)
+                await announce_lost(self._log, job, self._settings.open_log_life_s)
 
     async def _end_overdue(self) -> None:
         for job in await self._store.sweeping.overdue(PORTION):
-            await announce_end(self._log, job, self._settings.closed_log_life_s(job.lane))
+            await self._announce_end(job)
+
+    async def _announce_end(self, job: Job) -> None:
+        await announce_end(self._log, job, self._settings.closed_log_life_s(job.lane))
 
     async def _announce(self) -> None:
         open_jobs = await self._log.unannounced(UNANNOUNCED_S, PORTION)
@@ -68,4 +79,4 @@ class Sweep:
             if job is None:
                 await self._log.announced([id])
             elif JobState(job.state).terminal:
-                await announce_end(self._log, job, self._settings.closed_log_life_s(job.lane))
+                await self._announce_end(job)

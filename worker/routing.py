@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 
 from models import Suspension
 from worker.catalog import ANY_MODEL, Catalog, Upstream
-from worker.errors import Category, UpstreamError
+from worker.errors import Category, StoreAway, UpstreamError
 from worker.store import Suspensions
 
 logger = logging.getLogger(__name__)
 
 # How old a process's picture of the suspensions may be. Each process sees its own at once.
 FRESH_S = 1.0
+# How long the database is waited for.
+PATIENCE_S = 5.0
 
 
 class Router:
@@ -31,13 +33,22 @@ class Router:
         return Course(self, model, self._catalog.serving(model))
 
     async def refresh(self) -> None:
-        """Look at the suspensions again, unless that was done a moment ago."""
+        """Look at the suspensions again, unless that was done, or tried, a moment ago."""
         async with self._looking:
-            now = asyncio.get_running_loop().time()
-            if self._looked_at is None or now - self._looked_at >= FRESH_S:
-                found = await self._suspensions.standing()
-                self._standing = {(s.base_url, s.key_fingerprint, s.model): s for s in found}
-                self._looked_at = now
+            clock = asyncio.get_running_loop().time
+            asked = clock()
+            if self._looked_at is not None and asked - self._looked_at < FRESH_S:
+                return
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    found = await self._suspensions.standing()
+            except (StoreAway, TimeoutError):
+                # The last picture must do: to stream takes no database.
+                logger.warning("the suspensions are not known: the database is away")
+                self._looked_at = clock()
+                return
+            self._standing = {(s.base_url, s.key_fingerprint, s.model): s for s in found}
+            self._looked_at = asked
 
     def suspension(self, upstream: Upstream, model: str) -> Suspension | None:
         """What stands against the model, or the whole key, at the upstream."""
@@ -51,14 +62,22 @@ class Router:
     ) -> None:
         """Suspend the upstream's key for the model, or for all where it is `*`."""
         async with self._looking:  # a look that began before must not undo it
-            suspension = await self._suspensions.suspend(
-                base_url=upstream.base_url,
-                key_fingerprint=upstream.key_fingerprint(),
-                model=model,
-                upstream=upstream.name,
-                error=error,
-                for_s=for_s,
-            )
+            try:
+                suspension = await self._suspensions.suspend(
+                    base_url=upstream.base_url,
+                    key_fingerprint=upstream.key_fingerprint(),
+                    model=model,
+                    upstream=upstream.name,
+                    error=error,
+                    for_s=for_s,
+                )
+            except StoreAway:
+                logger.warning(
+                    "upstream %s: only this process knows that it is to be suspended: "
+                    "the database is away",
+                    upstream.name,
+                )
+                return
             self._standing[suspension.base_url, suspension.key_fingerprint, model] = suspension
         logger.warning(
             "upstream %s is suspended for %s until %s: %s %s",

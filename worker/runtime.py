@@ -22,14 +22,15 @@ from worker.channel.hub import Hub, Subscription
 from worker.channel.inquiry import Inquiry
 from worker.channel.log import STOP, Log
 from worker.channel.publisher import Publisher
-from worker.execution import Execution
+from worker.execution import Execution, Settling
 from worker.leases import Leases
 from worker.limiter import Limiter
 from worker.maintenance import Sweep
 from worker.policy import Policy
 from worker.routing import Router
 from worker.settings import Settings
-from worker.store import Store, connect, require_schema
+from worker.spool import Spool, SpoolFolder
+from worker.store import Store, connect, fingerprint, require_schema
 from worker.submission import Submission
 from worker.upstream import open_client
 
@@ -44,7 +45,7 @@ LAST_WRITES_S = 2.0
 CANCEL_AGAIN_S = 0.1
 
 # Libraries whose debug lines hold statements with their values, or bodies: prompts, that is.
-TELLTALES = ("aiosqlite", "aiohttp", "httpcore", "psycopg", "kombu", "amqp")
+TELLTALES = ("aiosqlite", "httpcore", "psycopg", "kombu", "amqp")
 
 
 class Client(Struct, frozen=True):
@@ -96,7 +97,7 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
             upstream.api_key()  # a key that is missing is told now, not by every job
         client = await _client(stack, catalog)
         chosen, store = client.settings, client.store
-        leases = Leases(store.holds, chosen.lease_s, chosen.renew_s)
+        leases = Leases(store.holds, chosen.lease_s, chosen.renew_s, chosen.sweep_s)
         publisher = Publisher(client.log, store.holds.standing, chosen.bulk_flush_s)
         http = await stack.enter_async_context(open_client(chosen.connect_timeout_s))
         await _serve(stack, "publisher", publisher.run())
@@ -105,13 +106,15 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
         lease_s, renew_s = chosen.lease_s, chosen.renew_s
         limiter = Limiter(client.redis, client.owner, lease_s=lease_s, renew_s=renew_s)
         await _serve(stack, "limiter", limiter.run())
+        spool = Spool(_spool_folder(chosen, store), store.holds, client.log, chosen)
+        await _serve(stack, "spool", spool.run())
         await _serve(stack, "stop", _stop_cancelled(client.follower.hub, leases))
         _settle_garbage()
         yield Worker(
             client=client,
             execution=Execution(
                 leases=leases,
-                holds=store.holds,
+                settling=Settling(store.holds, spool),
                 publisher=publisher,
                 http=http,
                 router=Router(catalog, store.suspensions),
@@ -123,6 +126,11 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
             publisher=publisher,
             sweep=Sweep(store, client.log, app.wake, leases, chosen),
         )
+
+
+def _spool_folder(chosen: Settings, store: Store) -> SpoolFolder:
+    path = chosen.spool / fingerprint(store.engine.url)
+    return SpoolFolder(path, chosen.spool_files, chosen.spool_bytes)
 
 
 def _settle_garbage() -> None:

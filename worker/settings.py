@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     lease_s: float = Field(30.0, ge=1.0)
     renew_s: float = Field(10.0, gt=0)
     sweep_s: float = Field(5.0, gt=0)
+    # How long running jobs may go on when their process is told to end.
+    grace_s: float = Field(30.0, ge=0)
 
     # How long a job may take from submit to its end.
     interactive_deadline_s: float = Field(3600.0, gt=0)
@@ -61,6 +63,12 @@ class Settings(BaseSettings):
     attempt_timeout_s: float = Field(900.0, gt=0)
     # How long a stream whose every choice has ended is read on for usage or a late error.
     end_grace_s: float = Field(2.0, ge=0)
+
+    # Ends of jobs that wait for a database that is away: where (unset: `spool` in `home`), and at
+    # most how many.
+    spool_folder: Path | None = None
+    spool_files: int = Field(10_000, ge=0)
+    spool_bytes: int = Field(1_000_000_000, ge=0)
 
     max_request_bytes: int = Field(20_000_000, ge=1_000)
     max_event_bytes: int = Field(4_194_304, ge=1_000)
@@ -112,6 +120,11 @@ class Settings(BaseSettings):
     def embedded_database(self) -> bool:
         """Whether no database is configured, so that SQLite in `home` is used."""
         return not self.database_url
+
+    @property
+    def spool(self) -> Path:
+        """Where ends of jobs wait, in a folder for each database."""
+        return self.spool_folder or self.home / "spool"
 
     def deadline_s(self, lane: str) -> float:
         """Seconds from its earliest start that a job of the lane has, unless it says otherwise."""

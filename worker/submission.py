@@ -3,13 +3,14 @@
 import logging
 import secrets
 import time
+from contextlib import suppress
 
 from models import Job, JobState, clock
 from worker.app import Wake
 from worker.catalog import Catalog
 from worker.channel.announce import announce_end
 from worker.channel.log import Log
-from worker.errors import Category, Conflict, InvalidRequest
+from worker.errors import Category, Conflict, InvalidRequest, StoreAway
 from worker.request import ID_PATTERN, JobRequest, rejected, validate
 from worker.settings import Settings
 from worker.store import Jobs
@@ -42,6 +43,8 @@ class Submission:
         Raises:
             InvalidRequest: names the field at fault. Nothing was stored.
             Conflict: the id or key belongs to another request.
+            StoreAway: nothing was stored, or, where it is `unsure`, perhaps the job was: the same
+                id or idempotency key finds it.
         """
         request = validate(document, self._catalog, self._settings.max_request_bytes)
         return await self._accept(request, request.id or new_id(), tenant)
@@ -74,7 +77,8 @@ class Submission:
         lane_s = self._settings.deadline_s(request.lane)
         job, is_new = await self._jobs.insert(request, id=id, tenant=tenant, deadline_s=lane_s)
         if is_new and request.scheduled_at is None and not await self._wake(job.id, job.lane):
-            await self._jobs.wake_soon(job.id)
+            with suppress(StoreAway):  # it is stored, and its second wake-up is a minute away
+                await self._jobs.wake_soon(job.id)
         return job
 
     async def _reject(self, id: str, document: object, error: InvalidRequest) -> Job | None:

@@ -65,6 +65,7 @@ def test_an_open_log_outlives_an_attempt(environment: pytest.MonkeyPatch) -> Non
         ({"interactive_deadline_s": "1e12"}, "INTERACTIVE_DEADLINE_S"),
         ({"attempt_timeout_s": "1e300"}, "ATTEMPT_TIMEOUT_S"),
         ({"sweep_s": "0"}, "SWEEP_S"),
+        ({"grace_s": "-1"}, "GRACE_S"),
         ({"max_event_bytes": "1.5"}, "MAX_EVENT_BYTES"),
         ({"renew_s": "20"}, "RENEW_S=20 leaves no second try within DELTAWORKS_LEASE_S=30"),
         ({"lease_s": "1"}, "RENEW_S=10 leaves no second try"),

@@ -1,7 +1,8 @@
 """The embedded worker: what `run`, `follow` and `up` start where no Redis is configured.
 
 It is an engine like the private Redis: shared by the commands of one home, and retired when the
-last of them leaves. Retired, it takes no more jobs and ends those it runs in its own time.
+last of them leaves. Retired, it takes no more jobs; those it runs have the grace, then they are
+queued again and wait for the next worker of the home.
 """
 
 import hashlib

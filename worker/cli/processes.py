@@ -19,7 +19,7 @@ from worker import settings
 from worker.app import SUBMIT, SWEEP, app
 from worker.errors import InvalidRequest
 from worker.logs import log_as_process
-from worker.tasks import process
+from worker.process import process
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ def worker(
     lanes: Sequence[str], streams: int | None, beat: bool, log_level: str, ready_file: Path | None
 ) -> int:
     """Run Celery's worker in this process until SIGTERM; Celery's own exit code.
+
+    Then running jobs have the grace, and at the second SIGTERM, or at SIGQUIT, none.
 
     The runtime is opened first: what does not work is refused now, not at the first job.
 

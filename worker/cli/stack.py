@@ -44,7 +44,8 @@ def up(*, json: bool) -> int:
     with join_worker(chosen) as membership:
         _print_places(chosen, catalog, json)
         _follow_logs(chosen, Path(membership.address), stopped)
-        sys.stderr.write("stopping: the worker ends the jobs that it runs\n")
+        said = f"what does not end within {chosen.grace_s:g} s is queued again"
+        sys.stderr.write(f"stopping: the worker ends the jobs that it runs; {said}\n")
     return ExitCode.COMPLETED
 
 

@@ -5,8 +5,10 @@ run         one hold on its way through its attempts
 outcome     how a hold can end
 admission   what an attempt asks of the limiter and tells it
 records     what is kept of an attempt
+settling    writing what became of a hold, though the database be away
 """
 
 from worker.execution.execution import Execution
+from worker.execution.settling import Settling
 
-__all__ = ["Execution"]
+__all__ = ["Execution", "Settling"]

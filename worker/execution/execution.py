@@ -14,23 +14,30 @@ from functools import partial
 import httpx
 from tenacity import AsyncRetrying, RetryCallState
 
-from models import Job, JobState
+from models import Attempt, Job, JobState
 from worker.catalog import ANY_MODEL, Upstream
+from worker.channel.events import Retrying
 from worker.channel.feed import Channel, Feed
 from worker.channel.publisher import Publisher
 from worker.channel.replay import end_of
-from worker.errors import Category, HoldLost, UpstreamError
+from worker.errors import Category, HoldLost, HoldOver, UpstreamError
 from worker.execution.admission import failure_of, permit_for, scope_of, used_tokens
-from worker.execution.outcome import Deferral, Deferred, Ended, Failed, Outcome
-from worker.execution.records import keep_error, keep_output, record_of, retrying
+from worker.execution.outcome import Deferral, Deferred, Drained, Ended, Failed, Outcome
+from worker.execution.records import (
+    drained_record_of,
+    keep_error,
+    keep_output,
+    record_of,
+    retrying,
+)
 from worker.execution.run import Run
+from worker.execution.settling import Settling
 from worker.leases import Hold, Leases
 from worker.limiter import Limiter, Permit
 from worker.policy import Policy, Retry, Suspend
 from worker.policy.retrying import failure
 from worker.routing import Router
 from worker.settings import Settings
-from worker.store import Holds
 from worker.stream.transcript import Transcript, Verdict
 from worker.upstream import Exchange, Limits, Request
 
@@ -54,7 +61,7 @@ class Execution:
         self,
         *,
         leases: Leases,
-        holds: Holds,
+        settling: Settling,
         publisher: Publisher,
         http: httpx.AsyncClient,
         router: Router,
@@ -63,7 +70,7 @@ class Execution:
         settings: Settings,
     ) -> None:
         self._leases = leases
-        self._holds = holds
+        self._settling = settling
         self._publisher = publisher
         self._http = http
         self._router = router
@@ -72,19 +79,26 @@ class Execution:
         self._settings = settings
         self._sleeping = 0
 
-    async def run(self, id: str) -> None:
-        """Run the job to its end, or give it back; nothing where it is not to be had."""
+    async def run(self, id: str) -> bool:
+        """Run the job to its end, or give it back; nothing where it is not to be had.
+
+        Returns:
+            Whether another process is to run it, because this one ends.
+        """
         hold = await self._leases.claim(id)
         if hold is None:
             logger.debug("job %s is not to be had", id)
-            return
+            return self._leases.draining
         run = Run(hold, self._router.course(hold.job.model), self._policy)
+        outcome: Outcome | None = None
         try:
-            await self._settle(run, await self._outcome(run))
+            outcome = await self._outcome(run)
+            await self._settle(run, outcome)
         except HoldLost:
             logger.info("job %s: lost at attempt %d", id, run.job.attempt)
         finally:
             self._leases.release(hold)
+        return isinstance(outcome, Drained)
 
     async def _outcome(self, run: Run) -> Outcome:
         attempts = AsyncRetrying(
@@ -101,6 +115,8 @@ class Execution:
             return deferral.deferred
         except UpstreamError as error:
             return await self._given_up(run, error)
+        except HoldOver:
+            return Drained()
         except HoldLost:
             raise
         except Exception as error:
@@ -119,7 +135,6 @@ class Execution:
 
     async def _attempt(self, run: Run) -> Verdict:
         job = run.job
-        run.begin()
         upstream = run.upstream = await run.course.upstream()
         permit = permit_for(job, upstream)
         try:
@@ -140,7 +155,7 @@ class Execution:
 
     async def _admit(self, run: Run, permit: Permit) -> None:
         patience_s = min(self._patience_s(run.job), max(run.left_s(), 0.0))
-        with run.hold.interruptible(), self._asleep():
+        with run.hold.interruptible(waiting=True), self._asleep():
             refused = await self._limiter.admit(permit, patience_s)
         if refused is not None:
             raise Deferral(Deferred(max(refused.wait_s, self._settings.sweep_s)))
@@ -170,13 +185,13 @@ class Execution:
         if wait_s > self._patience_s(job):
             raise Deferral(Deferred(wait_s, error, charge))
         record = record_of(run, error)
-        if not await self._holds.next_attempt(job.id, job.attempt, charge, record):
-            raise HoldLost
+        await self._settling.next_attempt(run.hold, charge, record)
         feed = run.feed or self._feed(run, Transcript())
         feed.close(retrying(run, error, wait_s))
         job.attempt += 1
         if charge is not None:
             setattr(job, charge, getattr(job, charge) + 1)
+        run.begin()
 
     async def _may_retry(self, run: Run, decision: Retry) -> bool:
         """Take the retry's cost from the fleet's budget."""
@@ -209,28 +224,40 @@ class Execution:
                 await self._end(run, error)
             case Deferred():
                 await self._defer(run, outcome)
+            case Drained():
+                event = retrying(run, None, 0.0, reason="drained")
+                await self._give_back(run, None, None, drained_record_of(run), event)
 
     async def _end(self, run: Run, error: UpstreamError | None) -> None:
-        if not await self._holds.settle(run.job, record_of(run, error)):
-            raise HoldLost
+        if not await self._settling.settle(run.hold, record_of(run, error)):
+            return  # it waits in the spool, and is announced from there
         transcript = run.exchange.transcript if run.exchange else Transcript()
         feed = run.feed or self._feed(run, transcript)
         feed.close(end_of(run.job, transcript.trailing_extra or None))
         logger.info("job %s: %s at attempt %d", run.job.id, run.job.state, run.job.attempt)
 
     async def _defer(self, run: Run, deferred: Deferred) -> None:
-        job, error = run.job, deferred.error
+        error = deferred.error
         due = datetime.now(UTC) + timedelta(seconds=deferred.wait_s)
         # What the event says is what every database can keep.
         due = due.replace(microsecond=due.microsecond // 1000 * 1000)
-        record = record_of(run, error)
-        if not await self._holds.defer(job.id, job.attempt, due, deferred.charge, record):
-            raise HoldLost
+        event = retrying(run, error, deferred.wait_s, due)
+        await self._give_back(run, due, deferred.charge, record_of(run, error), event)
+
+    async def _give_back(
+        self,
+        run: Run,
+        due: datetime | None,
+        charge: str | None,
+        record: Attempt | None,
+        event: Retrying,
+    ) -> None:
+        await self._settling.defer(run.hold, due, charge, record)
         feed = run.feed or self._feed(run, Transcript())
-        feed.close(retrying(run, error, deferred.wait_s, due))
+        feed.close(event)
 
     async def _pause(self, hold: Hold, wait_s: float) -> None:
-        with hold.interruptible(), self._asleep():
+        with hold.interruptible(waiting=True), self._asleep():
             await asyncio.sleep(wait_s)
 
     @contextmanager

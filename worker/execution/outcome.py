@@ -32,7 +32,11 @@ class Deferred(Struct, frozen=True):
     charge: Budget | None = None
 
 
-Outcome = Ended | Failed | Deferred
+class Drained(Struct, frozen=True):
+    """The process ends: the job goes back to the queue, due at once, charged to nothing."""
+
+
+Outcome = Ended | Failed | Deferred | Drained
 
 
 class Deferral(Exception):

@@ -62,15 +62,27 @@ def record_of(run: Run, error: UpstreamError | None) -> Attempt | None:
     )
 
 
+def drained_record_of(run: Run) -> Attempt | None:
+    """The row of an attempt that was broken off because its process ends."""
+    record = record_of(run, None)
+    if record is not None:
+        record.error_code = "drained"
+    return record
+
+
 def retrying(
-    run: Run, error: UpstreamError | None, wait_s: float, due: datetime | None = None
+    run: Run,
+    error: UpstreamError | None,
+    wait_s: float,
+    due: datetime | None = None,
+    reason: str = "deferred",
 ) -> Retrying:
-    """The event that ends the attempt but not the job."""
+    """The event that ends the attempt but not the job; `reason` where there was no error."""
     length = run.exchange.transcript.length if run.exchange else 0
     return Retrying(
         id=f"{run.job.attempt}-{length + 1}",
         job=run.job.id,
-        reason="error" if error else "deferred",
+        reason="error" if error else reason,
         code=error.code if error else None,
         category=error.category.value if error else None,
         wait_s=round(wait_s, 3),

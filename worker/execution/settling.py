@@ -1,0 +1,112 @@
+"""Writing what became of a hold, while its lease can be trusted: the database may be away.
+
+It is tried again until the lease cannot be trusted, or the process ends. Then another process may
+take the job, so a retry or a deferral is left to its rescue. An end goes to the spool: what it
+holds was paid for.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from functools import partial
+
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
+
+from models import Attempt
+from worker.errors import HoldLost, StoreAway
+from worker.leases import Hold
+from worker.spool import Spool
+from worker.store import Holds, Settlement
+
+logger = logging.getLogger(__name__)
+
+# The limits of the pauses between tries, of which each is any part of its limit.
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 2.0
+# How long the one try may take that is made where the lease cannot be trusted any more.
+LAST_TRY_S = 2.0
+
+# Writes, and says whether the job was still held; told whether a try before may have been carried
+# out.
+Write = Callable[[bool], Awaitable[bool]]
+
+
+class Settling:
+    """Writes the ends, retries and deferrals of one process."""
+
+    def __init__(self, holds: Holds, spool: Spool) -> None:
+        self._holds = holds
+        self._spool = spool
+
+    async def settle(self, hold: Hold, record: Attempt | None) -> bool:
+        """End the job as its columns say.
+
+        Returns:
+            Whether it is committed. If not, whoever settles it from the spool announces it.
+
+        Raises:
+            HoldLost: somebody else has taken the job.
+        """
+        job = hold.job
+        try:
+            await _insist(hold, lambda unsure: self._holds.settle(job, record, unsure=unsure))
+        except StoreAway:
+            await self._spool.keep(Settlement.of(job, record))
+            return False
+        return True
+
+    async def next_attempt(self, hold: Hold, charge: str | None, record: Attempt | None) -> None:
+        """Record a failed attempt and raise the fence.
+
+        Raises:
+            HoldLost: somebody else has taken the job, or will.
+        """
+        job = hold.job
+        write = partial(self._holds.next_attempt, job.id, job.attempt, charge, record)
+        await self._insist_or_lose(hold, lambda unsure: write(unsure=unsure))
+
+    async def defer(
+        self, hold: Hold, due: datetime | None, charge: str | None, record: Attempt | None
+    ) -> None:
+        """Give the job back, queued until `due`.
+
+        Raises:
+            HoldLost: somebody else has taken the job, or will.
+        """
+        job = hold.job
+        write = partial(self._holds.defer, job.id, job.attempt, due, charge, record)
+        await self._insist_or_lose(hold, lambda unsure: write(unsure=unsure))
+
+    async def _insist_or_lose(self, hold: Hold, write: Write) -> None:
+        try:
+            await _insist(hold, write)
+        except StoreAway as away:
+            logger.warning("job %s: left to its rescue: %s", hold.job.id, away)
+            raise HoldLost from None
+
+
+async def _insist(hold: Hold, write: Write) -> None:
+    unsure = False
+    async for attempt in AsyncRetrying(
+        retry=retry_if_exception_type(StoreAway),
+        wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LAST_PAUSE_S),
+        stop=lambda _: hold.over or hold.trusted_s() <= 0,
+        reraise=True,
+    ):
+        with attempt:
+            try:
+                held = await _in_time(hold, write(unsure))
+            except StoreAway as away:
+                unsure = unsure or away.unsure
+                raise
+    if not held:
+        raise HoldLost
+
+
+async def _in_time(hold: Hold, writing: Awaitable[bool]) -> bool:
+    """Wait for the write no longer than the lease is trusted; it goes on without us."""
+    try:
+        async with asyncio.timeout(hold.trusted_s() or LAST_TRY_S):
+            return await writing
+    except TimeoutError:
+        raise StoreAway("the database does not answer", unsure=True) from None
