@@ -11,6 +11,8 @@ import redis
 from tests.processes import kill_processes_naming
 from tests.servers import PostgresServer, RedisServer
 
+pytest_plugins = ["tests.faults.figures"]
+
 
 @pytest.fixture
 def home() -> Iterator[Path]:

@@ -17,6 +17,7 @@ class Proxy:
     def __init__(self, url: str) -> None:
         self._target = urlsplit(url)
         self._server: asyncio.Server | None = None
+        self._port = 0
         self._answers = asyncio.Event()
         self._answers.set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -26,12 +27,22 @@ class Proxy:
         self.cuts = 0
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        port = self._server.sockets[0].getsockname()[1]
-        self.url = urlunsplit(self._target._replace(netloc=f"127.0.0.1:{port}"))
+        await self.up()
+        user, at, _ = self._target.netloc.rpartition("@")
+        self.url = urlunsplit(self._target._replace(netloc=f"{user}{at}127.0.0.1:{self._port}"))
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.down()
+
+    async def up(self) -> None:
+        """Take connections, again on the same port."""
+        self._closing.clear()
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def down(self) -> None:
+        """Refuse connections, and cut those there are."""
         assert self._server is not None
         self._server.close()
         self._closing.set()
