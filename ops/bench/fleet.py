@@ -1,18 +1,21 @@
 """Some worker processes before a simulator that enforces a limit, and what became of their jobs."""
 
-import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
 import msgspec
+from sqlalchemy import create_engine, func, select
 
-from models import TERMINAL
+from models import TERMINAL, Attempt, schema
+from models import Job as JobRow
 from ops.bench.processes import ROOT, Child, run, start_redis
+from tests.servers import PostgresServer
 
 STREAMS = 200
 # Any limit that cannot bind: nothing is learned from headers where a limit is configured.
@@ -75,10 +78,11 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Fleet:
-    """Worker processes and a beat, with a Redis, a SQLite and a simulator of their own."""
+    """Worker processes and a beat, with a Redis, a database and a simulator of their own."""
 
-    def __init__(self, limit: Limit) -> None:
+    def __init__(self, limit: Limit, database: str = "postgresql") -> None:
         self._limit = limit
+        self._database = database
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -115,9 +119,17 @@ class Fleet:
 
     def jobs(self) -> list[Job]:
         """All jobs, oldest first."""
-        with closing(sqlite3.connect(self._folder / "home" / "deltaworks.db")) as database:
-            rows = database.execute(_JOBS).fetchall()
-        return [Job(*row) for row in rows]
+        requested = func.min(Attempt.started_at).label("requested_at")
+        query = (
+            select(JobRow.id, JobRow.state, JobRow.throttles, JobRow.created_at, requested)
+            .add_columns(JobRow.finished_at)
+            .outerjoin(Attempt, Attempt.job_id == JobRow.id)
+            .group_by(JobRow.id)
+            .order_by(JobRow.created_at)
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return [Job(*row[:3], *map(_epoch, row[3:])) for row in rows]
 
     def requests(self) -> list[Request]:
         """All requests that the upstream has answered, in the order of their answers."""
@@ -133,16 +145,28 @@ class Fleet:
         command = [sys.executable, "-m", "worker.simulator", "--record", str(self._record)]
         command += self._limit.options()
         simulator = stack.enter_context(Child("simulator", command, self._folder))
+        database_url = self._start_database(stack)
+        self._engine = create_engine(database_url)
+        stack.callback(self._engine.dispose)
         upstreams = self._limit.upstreams(simulator.await_line(r"listening (\S+)")[1])
         self._environment = {
             "DELTAWORKS_HOME": str(self._folder / "home"),
             "DELTAWORKS_REDIS_URL": redis_url,
+            "DELTAWORKS_DATABASE_URL": database_url,
             "DELTAWORKS_STREAMS": str(STREAMS),
             "DELTAWORKS_UPSTREAMS_FILE": self._write("upstreams.toml", upstreams),
             "DELTAWORKS_POLICY_FILE": self._write("policy.toml", self._limit.policy()),
             "PYTHONPATH": str(ROOT),
         }
-        self.submit(0, "sim", "interactive")  # makes the database
+
+    def _start_database(self, stack: ExitStack) -> str:
+        url = f"sqlite:///{self._folder / 'jobs.db'}"
+        if self._database == "postgresql":
+            # Not below this user's folder: as root it runs under another account.
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dw-pg-")))
+            url = stack.enter_context(PostgresServer(folder)).create_database()
+        schema.upgrade(url)
+        return url
 
     def _write(self, name: str, text: str) -> str:
         file = self._folder / name
@@ -154,11 +178,5 @@ class Fleet:
         return self._stack.enter_context(Child(name, command, self._folder, self._environment))
 
 
-# Moments are texts there; the epoch is Julian day 2440587.5, and a day has 86,400 s.
-_JOBS = """
-SELECT id, state, throttles, (julianday(created_at) - 2440587.5) * 86400,
-       (SELECT (julianday(min(started_at)) - 2440587.5) * 86400 FROM attempts
-        WHERE job_id = jobs.id),
-       (julianday(finished_at) - 2440587.5) * 86400
-FROM jobs ORDER BY created_at
-"""
+def _epoch(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()

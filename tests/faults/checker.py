@@ -121,10 +121,7 @@ def upstreams_are_not_asked_too_often(evidence: Evidence) -> Iterator[str]:
     An attempt under which a worker died before its request was sent, asks nobody.
     """
     claims = Counter(change.job for change in evidence.changes if change.is_claim)
-    by_job: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for each in evidence.served:
-        by_job[each["job"]].append(each)
-    for id, served in by_job.items():
+    for id, served in evidence.served_by_job().items():
         job, expected = evidence.jobs.get(id), evidence.expected.get(id)
         if job is None or expected is None:
             yield f"{id} was sent to the upstream and is nobody's"
@@ -259,8 +256,8 @@ def _overlaps(id: str, served: Sequence[dict[str, Any]], most_s: float) -> Itera
 
 def _hurried(evidence: Evidence) -> Iterator[str]:
     """Requests that came before the wait was over that the upstream had named."""
-    for id in evidence.expected:
-        for refused, again in pairwise(evidence.served_to(id)):
+    for id, served in evidence.served_by_job().items():
+        for refused, again in pairwise(served):
             wait_s = named_wait_s(refused)
             if wait_s and again["started_s"] < refused["ended_s"] + wait_s:
                 yield f"{id} came again before the {wait_s} s it was told to wait"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.figures import as_property
 from tests.faults.scene import Scene, scene
 from tests.servers import PostgresServer
 
@@ -37,8 +38,9 @@ def on_postgres(
     """A scene over PostgreSQL."""
     url = mortal_postgres.create_database()
     with tempfile.TemporaryDirectory(prefix="dw-fault-") as folder:  # noqa: SIM117
-        with scene(Path(folder), url, seed, request) as found:
+        with scene(Path(folder), url, seed) as found:
             yield found
+            request.node.user_properties.append(as_property(found.figures))
     mortal_postgres.drop_database(url)
 
 
@@ -47,5 +49,6 @@ def on_sqlite(seed: int, request: pytest.FixtureRequest) -> Iterator[Scene]:
     """A scene over SQLite."""
     with tempfile.TemporaryDirectory(prefix="dw-fault-") as folder:
         url = f"sqlite:///{Path(folder) / 'jobs.db'}"
-        with scene(Path(folder), url, seed, request) as found:
+        with scene(Path(folder), url, seed) as found:
             yield found
+            request.node.user_properties.append(as_property(found.figures))

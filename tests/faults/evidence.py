@@ -72,6 +72,9 @@ class Evidence(Struct, kw_only=True):
     overlap_s: float
     shutdowns: Sequence[Shutdown] = field(default_factory=list)
 
-    def served_to(self, job: str) -> list[dict[str, Any]]:
-        """The job's requests, oldest first."""
-        return [each for each in self.served if each["job"] == job]
+    def served_by_job(self) -> dict[str, list[dict[str, Any]]]:
+        """The requests of each job that has sent any, oldest first."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for each in self.served:
+            found.setdefault(each["job"], []).append(each)
+        return found

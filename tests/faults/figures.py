@@ -42,7 +42,7 @@ class Figures(Struct, kw_only=True):
     def read(self, evidence: Evidence, kills: Sequence[float], healed: Sequence[float]) -> None:
         """Take in what was left behind; `kills` and `healed` are seconds since the epoch."""
         printed = "".join(evidence.printed.values())
-        counts = [len(evidence.served_to(id)) for id in evidence.expected]
+        counts = [len(served) for served in evidence.served_by_job().values()]
         self.jobs = len(evidence.expected)
         self.redelivered = printed.count(" is not to be had")
         self.fenced = printed.count(": lost at attempt ")

@@ -10,7 +10,7 @@ from typing import Any
 from celery import Celery
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from models import TERMINAL, Attempt, Job
@@ -164,9 +164,10 @@ class Load:
         await _in_time(self._none_open, timeout_s)
 
     async def open(self) -> int:
-        """How many of the jobs have not ended."""
-        rows = await self.reader.store.jobs.many(self.expected)
-        return sum(row.state not in TERMINAL for row in rows.values())
+        """How many of the jobs have not ended; the database holds no others."""
+        query = select(func.count()).select_from(Job).where(Job.state.not_in(TERMINAL))
+        async with self.reader.store.engine.connect() as connection:
+            return await connection.scalar(query) or 0
 
     async def evidence(
         self, shutdowns: Sequence[Shutdown] = (), *, sample: int = 1_000_000

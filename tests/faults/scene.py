@@ -8,12 +8,10 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from random import Random
 
-import pytest
-
 from tests.faults import audit
 from tests.faults.checker import violations
 from tests.faults.evidence import Evidence, Shutdown
-from tests.faults.figures import Figures, as_property
+from tests.faults.figures import Figures
 from tests.faults.load import Load, loading
 from tests.servers import RedisServer
 from tests.stack import Process, Stack
@@ -121,9 +119,7 @@ class Scene:
 
 
 @contextmanager
-def scene(
-    folder: Path, database_url: str, seed: int, request: pytest.FixtureRequest
-) -> Iterator[Scene]:
+def scene(folder: Path, database_url: str, seed: int) -> Iterator[Scene]:
     """A scene in the folder, with the audit in its database."""
     with (
         _redis(folder / "channel") as channel,
@@ -132,9 +128,7 @@ def scene(
     ):
         stack.env |= {"DELTAWORKS_BROKER_URL": broker.url, **SETTINGS}
         audit.install(database_url)
-        scene = Scene(stack, channel, broker, seed)
-        yield scene
-        request.node.user_properties.append(as_property(scene.figures))
+        yield Scene(stack, channel, broker, seed)
 
 
 def _redis(folder: Path) -> RedisServer:

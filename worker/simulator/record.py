@@ -148,7 +148,7 @@ class Record:
     Raises OSError on construction if `path` cannot be opened for appending.
     """
 
-    def __init__(self, path: Path | None = None, limit: int = 20_000) -> None:
+    def __init__(self, path: Path | None = None, limit: int = 50_000) -> None:
         self.served: deque[Served] = deque(maxlen=limit)
         # Unbuffered: a checker may read a line as soon as the request has ended.
         self._file: BinaryIO | None = path.open("ab", buffering=0) if path else None

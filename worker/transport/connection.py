@@ -6,6 +6,7 @@ Everything that ends an exchange is synchronous, so that a cancellation can leav
 """
 
 import asyncio
+import select
 from collections.abc import Callable
 
 import httptools
@@ -124,10 +125,15 @@ class Connection(asyncio.Protocol):
 
     # What the transport and the body call.
 
-    @property
-    def heard(self) -> bool:
-        """Whether anything of the response has come."""
-        return self._head is not None or self._head_bytes > 0
+    def has_news(self) -> bool:
+        """Whether the socket has something to read that the loop has not come to yet.
+
+        On an idle connection that can only be its end, or what nobody asked for.
+        """
+        assert self._transport is not None
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     @property
     def idle(self) -> bool:

@@ -12,9 +12,6 @@ from worker.transport.head import Head, encode
 from worker.transport.proxies import Proxies
 
 PORTS = {"http": 80, "https": 443}
-# A server may close an idle connection just when a request is on its way to it. One that breaks
-# so soon, without a byte in answer, has not read the request (curl tries again likewise).
-CROSSING_S = 1.0
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -70,23 +67,22 @@ class Transport(httpx.AsyncBaseTransport):
     async def _answered(
         self, route: Route, request: bytes, timeouts: dict[str, float | None]
     ) -> tuple[Connection, Head]:
-        """Send the request by an idle connection or a new one; that, and the answer's head."""
-        while True:
-            kept = self._kept(route)
-            connection = kept or Connection(self._forget)
-            asked = asyncio.get_running_loop().time()
-            try:
-                if kept is None:
-                    self.open[connection] = route
-                    await self._dialer.dial(route, connection, timeouts.get("connect"))
-                return connection, await connection.exchange(request, timeouts.get("read"))
-            except BaseException as error:
-                connection.abort()
-                self._forget(connection)
-                soon = asyncio.get_running_loop().time() - asked < CROSSING_S
-                crossed = kept is not None and soon and not connection.heard
-                if not crossed or not isinstance(error, httpx.NetworkError):
-                    raise
+        """Send the request by an idle connection or a new one; that, and the answer's head.
+
+        It is sent once: where an idle connection turns out to be closed when the request is on its
+        way, nobody can say whether a server has read it, and whom it would be charged to twice.
+        """
+        kept = self._kept(route)
+        connection = kept or Connection(self._forget)
+        try:
+            if kept is None:
+                self.open[connection] = route
+                await self._dialer.dial(route, connection, timeouts.get("connect"))
+            return connection, await connection.exchange(request, timeouts.get("read"))
+        except BaseException:
+            connection.abort()
+            self._forget(connection)
+            raise
 
     def _route(self, url: httpx.URL) -> Route:
         if url.scheme not in PORTS:
@@ -96,11 +92,14 @@ class Transport(httpx.AsyncBaseTransport):
 
     def _kept(self, route: Route) -> Connection | None:
         idle = self._idle.get(route)
-        if not idle:
-            return None
-        connection, expiry = idle.popitem()
-        expiry.cancel()
-        return connection
+        while idle:
+            connection, expiry = idle.popitem()
+            expiry.cancel()
+            if not connection.has_news():
+                return connection
+            connection.abort()
+            self._forget(connection)
+        return None
 
     def _keep(self, connection: Connection) -> None:
         route = self.open.get(connection)
