@@ -110,6 +110,7 @@ async def test_a_close_that_the_loop_has_not_come_to_yet_is_seen_before_a_reques
             closed.set()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(5)
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         serving_two = asyncio.create_task(asyncio.to_thread(serve_two, listener))
         async with client_of() as client:
