@@ -1,22 +1,10 @@
-"""What is a row: jobs, attempts, suspensions, deaths, API keys; their states; the migrations."""
+"""What is a row: jobs, attempts, suspensions, deaths; their states; the schema's migrations."""
 
 from models.attempt import Attempt
 from models.base import Base, clock
 from models.death import Death
 from models.job import Job
-from models.key import ApiKey
 from models.states import TERMINAL, JobState, Lane
 from models.suspension import Suspension
 
-__all__ = [
-    "TERMINAL",
-    "ApiKey",
-    "Attempt",
-    "Base",
-    "Death",
-    "Job",
-    "JobState",
-    "Lane",
-    "Suspension",
-    "clock",
-]
+__all__ = ["TERMINAL", "Attempt", "Base", "Death", "Job", "JobState", "Lane", "Suspension", "clock"]
