@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 RUN_LOCK := ops/lock/run.txt
 DEV_LOCK := ops/lock/dev.txt
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test check bench faults lock clean
 
 demo: $(VENV)/run.stamp
 	$(BIN)/python ops/demo.py
@@ -25,6 +25,9 @@ check: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m ops.bench.deltas
+
+faults: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.faults.long
 
 # The lock files name versions and hashes, and no registry.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
