@@ -39,7 +39,7 @@ async def test_a_database_that_is_away_for_longer_than_a_lease_gets_the_ends_fro
     on_postgres: Scene, mortal_postgres: PostgresServer
 ) -> None:
     scene = on_postgres
-    # Every stream that runs ends while its lease can be trusted, and the database stays away longer.
+    # Each stream ends while its lease can be trusted, and the database stays away longer.
     lease_s = 2 * LEASE_S
     scene.lease(lease_s)
     await scene.employ(2)
