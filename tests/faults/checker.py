@@ -85,14 +85,9 @@ def every_reader_holds_what_is_saved(evidence: Evidence) -> Iterator[str]:
     """I4, I6: live, late, or from the log, the text is the same, and so is its length."""
     for id, job in evidence.jobs.items():
         for kind, events in _readings(evidence, id):
-            reader = Reader()
-            try:
-                for event in events:
-                    reader.hear(event)
-            except AssertionError:
+            reader, complaint = _read(events)
+            if complaint is not None or reader.end is None:
                 continue  # told by `readers_hear_in_order`
-            if reader.end is None:
-                continue
             text = reader.parts.get((0, "text"), "")
             if text != (job.output_text or "") or len(reader.flow) != (job.length or 0):
                 yield f"{id}: a {kind} reader holds {len(reader.flow)} characters of {job.length}"
@@ -102,12 +97,9 @@ def readers_hear_in_order(evidence: Evidence) -> Iterator[str]:
     """I5, I13: ids rise without a hole, void text is voided, and every reader hears the end."""
     for id, job in evidence.jobs.items():
         for kind, events in _readings(evidence, id):
-            reader = Reader()
-            try:
-                for event in events:
-                    reader.hear(event)
-            except AssertionError as error:
-                yield f"{id}: a {kind} reader: {error}"
+            reader, complaint = _read(events)
+            if complaint is not None:
+                yield f"{id}: a {kind} reader: {complaint}"
                 continue
             if kind != "log" and reader.end is None:
                 yield f"{id}: a {kind} reader was never told of the end"
@@ -232,6 +224,17 @@ def _readings(evidence: Evidence, id: str) -> Iterator[tuple[str, Sequence[bytes
         yield "late", evidence.late[id]
     if id in evidence.logs:
         yield "log", evidence.logs[id]
+
+
+def _read(events: Sequence[bytes]) -> tuple[Reader, AssertionError | None]:
+    """A reader that has heard the events, up to the first that the contract forbids."""
+    reader = Reader()
+    try:
+        for event in events:
+            reader.hear(event)
+    except AssertionError as error:
+        return reader, error
+    return reader, None
 
 
 def _is_served(job: Job, served: dict[str, Any]) -> bool:
