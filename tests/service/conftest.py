@@ -1,5 +1,6 @@
 """The store on both databases, and a Redis client, for tests against real servers."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -10,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from models import schema
+from tests.proxy import Proxy
 from tests.servers import PostgresServer, RedisServer
 from tests.streams import following, publishing
 from worker.channel.follow import Follower
@@ -115,3 +117,27 @@ async def publisher(redis: Redis) -> AsyncIterator[Publisher]:
     """A publisher that runs."""
     async with publishing(redis) as publisher:
         yield publisher
+
+
+@pytest.fixture
+async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
+    """The way to a PostgreSQL database of this test's own."""
+    await asyncio.to_thread(schema.upgrade, postgres_url)
+    async with Proxy(postgres_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def us(proxy: Proxy) -> AsyncIterator[Store]:
+    """The store of a process that goes by the proxy."""
+    store = Store(connect(proxy.url), "us")
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+async def them(proxy: Proxy, postgres_url: str) -> AsyncIterator[Store]:
+    """The store of a process whose way is always open."""
+    store = Store(connect(postgres_url), "them")
+    yield store
+    await store.aclose()

@@ -15,7 +15,7 @@ from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from models import Job, schema
+from models import Job
 from tests.jobs import attempt, ended, queue
 from tests.proxy import Proxy
 from tests.wire import until
@@ -74,30 +74,6 @@ async def running(process: Process) -> AsyncIterator[Process]:
             for task in pending:
                 task.cancel()
             await asyncio.wait(pending, timeout=0.1)
-
-
-@pytest.fixture
-async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
-    """The way to a PostgreSQL database of this test's own."""
-    await asyncio.to_thread(schema.upgrade, postgres_url)
-    async with Proxy(postgres_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def us(proxy: Proxy) -> AsyncIterator[Store]:
-    """The store of a process that goes by the proxy."""
-    store = Store(connect(proxy.url), "us")
-    yield store
-    await store.aclose()
-
-
-@pytest.fixture
-async def them(proxy: Proxy, postgres_url: str) -> AsyncIterator[Store]:
-    """The store of a process whose way is always open."""
-    store = Store(connect(postgres_url), "them")
-    yield store
-    await store.aclose()
 
 
 @pytest.fixture

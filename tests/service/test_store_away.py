@@ -1,44 +1,19 @@
 """A database that goes away: what was asked is asked again, and what is not known is read back."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
 from sqlalchemy import select, update
 
-from models import Job, schema
+from models import Job
 from tests.jobs import attempt, claimed, ended, new_id, queue, request
 from tests.proxy import Proxy
 from worker.errors import StoreAway
-from worker.store import Store, connect
+from worker.store import Store
 
 COMMIT = b"COMMIT"
-
-
-@pytest.fixture
-async def proxy(postgres_url: str) -> AsyncIterator[Proxy]:
-    """The way to a PostgreSQL database of this test's own."""
-    await asyncio.to_thread(schema.upgrade, postgres_url)
-    async with Proxy(postgres_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def us(proxy: Proxy) -> AsyncIterator[Store]:
-    """The store of a process that goes by the proxy."""
-    store = Store(connect(proxy.url), "us")
-    yield store
-    await store.aclose()
-
-
-@pytest.fixture
-async def them(proxy: Proxy, postgres_url: str) -> AsyncIterator[Store]:
-    """The store of a process whose way is always open."""
-    store = Store(connect(postgres_url), "them")
-    yield store
-    await store.aclose()
 
 
 async def test_an_end_whose_commit_was_not_answered_is_our_own(proxy: Proxy, us: Store) -> None:
