@@ -1,4 +1,4 @@
-"""A death: a worker process whose leases expired while it held jobs."""
+"""A death: a worker process whose leases expired."""
 
 from datetime import datetime
 
@@ -12,7 +12,8 @@ class Death(Base):
     """What a dead process is remembered by, for as long as it says something about its jobs.
 
     All jobs of a process are judged by the same row, whichever lease expired first. `suspect` is
-    the suspect it ran, where it ran one; `only` its job, where it held just one.
+    the suspect it ran, where it ran one; `only` its job, where it held just one. One that held
+    nothing has neither.
     """
 
     __tablename__ = "deaths"

@@ -207,7 +207,6 @@ class Leases:
     async def run(self) -> None:
         """Renew until cancelled. A database that does not answer is asked again and again."""
         while True:
-            await asyncio.sleep(self._renew_s)
             asked = asyncio.get_running_loop().time()
             try:
                 async with asyncio.timeout(self._renew_s):
@@ -216,11 +215,13 @@ class Leases:
             except Exception as error:  # whatever the driver raises; each hold watches its lease
                 logger.warning("leases could not be renewed: %s", type(error).__name__)
                 self._database_up_since = None
+            await asyncio.sleep(self._renew_s)
 
     async def _renew(self, asked: float) -> None:
         held = dict(self._held)
         attempts = {id: hold.job.attempt for id, hold in held.items()}
         renewed = await self.holds.renew(attempts, self._lease_s)
+        await self.holds.present(self._lease_s)
         for id, hold in held.items():
             if self._held.get(id) is not hold:
                 continue  # released meanwhile, and perhaps claimed anew

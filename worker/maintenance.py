@@ -55,6 +55,8 @@ class Sweep:
         # for a whole lease.
         if self._leases.database_up_s() < self._settings.lease_s:
             return
+        for owner in await self._store.sweeping.notice_deaths():
+            logger.warning("process %s: died", owner)
         remembered_s = max(REMEMBERED_S, LEASES_REMEMBERED * self._settings.lease_s)
         for job in await self._store.sweeping.rescue(PORTION, remembered_s):
             if JobState(job.state).terminal:

@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from msgspec import Struct
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -22,6 +22,7 @@ from worker.channel.hub import Hub, Subscription
 from worker.channel.inquiry import Inquiry
 from worker.channel.log import STOP, Log
 from worker.channel.publisher import Publisher
+from worker.errors import StoreAway
 from worker.execution import Execution, Settling
 from worker.leases import Leases
 from worker.limiter import Limiter
@@ -102,6 +103,7 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
         http = await stack.enter_async_context(open_client(chosen.connect_timeout_s))
         await _serve(stack, "publisher", publisher.run())
         stack.push_async_callback(publisher.drain, LAST_WRITES_S)
+        stack.push_async_callback(_leave_for_good, store)
         await _serve(stack, "leases", leases.run())
         lease_s, renew_s = chosen.lease_s, chosen.renew_s
         limiter = Limiter(client.redis, client.owner, lease_s=lease_s, renew_s=renew_s)
@@ -202,6 +204,11 @@ async def _serve(stack: AsyncExitStack, name: str, work: Coroutine[object, objec
 
     task.add_done_callback(ended)
     stack.push_async_callback(cancel)
+
+
+async def _leave_for_good(store: Store) -> None:
+    with suppress(StoreAway):  # else it counts as a death, of a process without jobs
+        await store.holds.leave_for_good()
 
 
 async def _stop_cancelled(hub: Hub, leases: Leases) -> None:

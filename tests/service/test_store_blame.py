@@ -132,6 +132,45 @@ async def test_a_job_alone_in_its_process_is_poison_after_three_deaths(
     assert (job.state, job.error_category) == ("failed", "poison")
 
 
+async def test_a_job_that_was_alone_aboard_is_not_blamed_where_idle_processes_die_too(
+    open_store: OpenStore,
+) -> None:
+    sweep = open_store("sweep")
+    id = await queued(sweep)
+    for crashes in range(6):
+        holder, idle = open_store(f"us-{crashes}"), open_store(f"idle-{crashes}")
+        await holder.holds.present(-1)
+        await idle.holds.present(-1)
+        await hold(holder, id)
+        assert len(await sweep.sweeping.notice_deaths()) == 2
+        job = (await rescue(sweep))[id]
+        assert (job.state, job.crashes) == ("queued", min(crashes + 1, 2))
+    assert await sweep.sweeping.notice_deaths() == []
+
+
+async def test_a_death_noticed_by_the_process_is_the_one_its_jobs_are_judged_by(
+    open_store: OpenStore,
+) -> None:
+    us, sweep = open_store("us"), open_store("sweep")
+    suspect, neighbour = await queued(us, 2), await queued(us)
+    await us.holds.present(-1)
+    await hold(us, suspect, neighbour)
+    assert await sweep.sweeping.notice_deaths() == ["us"]
+    assert {id: job.crashes for id, job in (await rescue(sweep)).items()} == {
+        suspect: 3,
+        neighbour: 0,
+    }
+
+
+async def test_a_process_that_lives_or_ended_by_itself_is_no_death(open_store: OpenStore) -> None:
+    us, them, sweep = open_store("us"), open_store("them"), open_store("sweep")
+    await us.holds.present(-1)
+    await us.holds.present(60)
+    await them.holds.present(-1)
+    await them.holds.leave_for_good()
+    assert await sweep.sweeping.notice_deaths() == []
+
+
 async def test_many_sweeps_at_once_charge_a_process_once(open_store: OpenStore) -> None:
     sweeps = [open_store(f"sweep-{n}") for n in range(4)]
     expected: dict[str, int] = {}

@@ -2,17 +2,18 @@
 
 A process that dies is charged to the suspect it ran, else once to each job it held. From two
 charges on a job is a suspect; a process runs one at a time; the third charge is its last. Where
-processes die without a suspect, something else kills them: then no suspect is charged.
+processes die without a suspect, or without any job, something else kills them: then no suspect is
+charged.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import case, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from models import Death, Job, JobState, clock
+from models import Death, Job, JobState, Process, clock
+from worker.store.engine import insert_into
 
 # Charges that make a suspect, and that end the job.
 SUSPECT_AT = 2
@@ -58,6 +59,18 @@ def _is_charged(job: Lost, deaths: Mapping[str, Death]) -> bool:
     return len(others) < SICK_AT
 
 
+async def notice(session: AsyncSession) -> Sequence[str]:
+    """Record the deaths of all processes whose own lease expired, jobs or none; their names."""
+    gone = delete(Process).where(Process.lease_until <= clock()).returning(Process.owner)
+    owners = sorted(await session.scalars(gone))
+    if owners:
+        await _record(session, owners)
+        idle = [{"owner": owner, "at": clock()} for owner in owners]
+        recorded = insert_into(session, Death).values(idle)
+        await session.execute(recorded.on_conflict_do_nothing())
+    return owners
+
+
 async def _record(session: AsyncSession, owners: Iterable[str]) -> None:
     """A row for each owner that has none yet; another sweep's, made meanwhile, stands."""
     suspect = case((Job.crashes >= SUSPECT_AT, Job.id))
@@ -69,6 +82,5 @@ async def _record(session: AsyncSession, owners: Iterable[str]) -> None:
         # Two sweeps that meet wait for one another in the same order.
         .order_by(Job.lease_owner)
     )
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    recorded = dialect.insert(Death).from_select(["owner", "at", "suspect", "only"], aboard)
+    recorded = insert_into(session, Death).from_select(["owner", "at", "suspect", "only"], aboard)
     await session.execute(recorded.on_conflict_do_nothing())

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import msgspec
 from sqlalchemy import URL, Connection, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random
 
-from models import schema
+from models import Base, schema
 from worker.errors import ConfigurationError, SchemaOutdated
 from worker.store.failures import READ_ONLY, sqlstate, translated
 
@@ -89,6 +90,12 @@ def connect(url: str) -> AsyncEngine:
     event.listen(engine.sync_engine, "begin", _begin)
     event.listen(engine.sync_engine, "handle_error", _leave_former_primary)
     return engine
+
+
+def insert_into(session: AsyncSession, row: type[Base]) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT of the session's database, which can say what to do on a conflict."""
+    on_postgresql = session.get_bind().dialect.name == "postgresql"
+    return postgresql.insert(row) if on_postgresql else sqlite.insert(row)
 
 
 def fingerprint(url: URL) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Executable,
     Update,
     and_,
+    delete,
     func,
     insert,
     or_,
@@ -21,8 +22,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from models import TERMINAL, Attempt, Job, JobState, clock
+from models import TERMINAL, Attempt, Job, JobState, Process, clock
 from worker.store.blame import SUSPECT_AT
+from worker.store.engine import insert_into
 from worker.store.settlement import Settlement, columns_of
 from worker.store.side import Side, once, resolving, unbroken
 
@@ -107,6 +109,24 @@ class Holds(Side):
         async with self._session() as session:
             rows = await session.execute(statement)
             return {id for id, attempt in rows if attempt >= held[id]}
+
+    @unbroken
+    async def present(self, lease_s: float) -> None:
+        """Say that this process lives: it is dead when so many seconds pass without a word."""
+        until = clock(lease_s)
+        async with self._session() as session:
+            said = insert_into(session, Process).values(owner=self._owner, lease_until=until)
+            await session.execute(
+                said.on_conflict_do_update(
+                    index_elements=[Process.owner], set_={"lease_until": until}
+                )
+            )
+
+    @unbroken
+    async def leave_for_good(self) -> None:
+        """Say that this process ends by itself: that is no death."""
+        async with self._session() as session:
+            await session.execute(delete(Process).where(Process.owner == self._owner))
 
     @unbroken
     async def standing(self, held: Mapping[str, int]) -> set[str]:

@@ -14,7 +14,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from models import Job, JobState, clock
 from worker.errors import Category
-from worker.store.blame import POISON_AT, Lost, charged
+from worker.store.blame import POISON_AT, Lost, charged, notice
 from worker.store.holds import NO_LEASE
 from worker.store.jobs import FIRST_REWAKE_S
 from worker.store.side import Side, unbroken
@@ -48,6 +48,12 @@ class Sweeping(Side):
         changes = {"wake_at": later, "wakes": Job.wakes + 1}
         jobs = await self._change(where, Job.wake_at, changes, limit)
         return [Due(job.id, job.lane) for job in jobs]
+
+    @unbroken
+    async def notice_deaths(self) -> Sequence[str]:
+        """Processes that let their own lease expire; what it says about jobs is remembered."""
+        async with self._transaction() as session, session.begin():
+            return await notice(session)
 
     @unbroken
     async def rescue(self, limit: int, remembered_s: float = 60.0) -> Sequence[Job]:
