@@ -73,6 +73,8 @@ class Job(Base):
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     first_delta_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # When request and output were removed at their owner's wish; the rest of the row stays.
+    erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (
         UniqueConstraint("tenant", "idempotency_key"),
@@ -95,6 +97,14 @@ class Job(Base):
             "lease_until",
             postgresql_where=text("state = 'in_progress'"),
             sqlite_where=text("state = 'in_progress'"),
+        ),
+        Index("ix_jobs_listed", "tenant", "created_at", "id"),
+        Index(
+            "ix_jobs_waiting",
+            "tenant",
+            "lane",
+            postgresql_where=text("state = 'queued'"),
+            sqlite_where=text("state = 'queued'"),
         ),
         Index(
             "ix_jobs_owner",

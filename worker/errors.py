@@ -9,6 +9,10 @@ DeltaworksError
 ├── SchemaOutdated        the database lacks a migration; carries the command that mends it
 ├── EngineFailed          an embedded server did not start
 ├── StoreAway             the database does not answer, or cannot write, for now
+├── Unauthorized          nobody we know has sent this request
+├── Denied                this key may not do that
+├── Throttled             too many requests, or too many jobs that wait: come again later
+├── ServerEnds            this gateway is about to end: ask another, or again
 ├── HoldLost              a higher attempt exists: this process may neither publish nor save
 ├── HoldOver              the process ends: the job is to be given back
 └── UpstreamError         what went wrong at the upstream, classified
@@ -68,6 +72,30 @@ class StoreAway(DeltaworksError):
     def __init__(self, sentence: str, *, unsure: bool = False) -> None:
         super().__init__(sentence)
         self.unsure = unsure
+
+
+class Unauthorized(DeltaworksError):
+    """No API key, or none that stands."""
+
+
+class Denied(DeltaworksError):
+    """The key lacks a scope, or may not use the model."""
+
+
+class Throttled(DeltaworksError):
+    """Too many requests of a key, or too many queued jobs of a tenant.
+
+    Attributes:
+        retry_after_s: seconds after which to come again.
+    """
+
+    def __init__(self, sentence: str, retry_after_s: float) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = retry_after_s
+
+
+class ServerEnds(DeltaworksError):
+    """The gateway is about to end; the cursor resumes at another one, or at the next."""
 
 
 class HoldLost(DeltaworksError):

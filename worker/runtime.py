@@ -101,16 +101,16 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
         leases = Leases(store.holds, chosen.lease_s, chosen.renew_s, chosen.sweep_s)
         publisher = Publisher(client.log, store.holds.standing, chosen.bulk_flush_s)
         http = await stack.enter_async_context(open_client(chosen.connect_timeout_s))
-        await _serve(stack, "publisher", publisher.run())
+        await serve(stack, "publisher", publisher.run())
         stack.push_async_callback(publisher.drain, LAST_WRITES_S)
         stack.push_async_callback(_leave_for_good, store)
-        await _serve(stack, "leases", leases.run())
+        await serve(stack, "leases", leases.run())
         lease_s, renew_s = chosen.lease_s, chosen.renew_s
         limiter = Limiter(client.redis, client.owner, lease_s=lease_s, renew_s=renew_s)
-        await _serve(stack, "limiter", limiter.run())
+        await serve(stack, "limiter", limiter.run())
         spool = Spool(_spool_folder(chosen, store), store.holds, client.log, chosen)
-        await _serve(stack, "spool", spool.run())
-        await _serve(stack, "stop", _stop_cancelled(client.follower.hub, leases))
+        await serve(stack, "spool", spool.run())
+        await serve(stack, "stop", _stop_cancelled(client.follower.hub, leases))
         _settle_garbage()
         yield Worker(
             client=client,
@@ -160,7 +160,7 @@ async def _client(stack: AsyncExitStack, catalog: Catalog) -> Client:
     redis = _redis(found.redis_url)
     stack.push_async_callback(redis.aclose)
     log, hub = Log(redis), Hub(redis)
-    await _serve(stack, "hub", hub.run())
+    await serve(stack, "hub", hub.run())
     return Client(
         settings=chosen,
         catalog=catalog,
@@ -187,7 +187,7 @@ def _redis(url: str) -> Redis:
     return Redis.from_pool(pool)
 
 
-async def _serve(stack: AsyncExitStack, name: str, work: Coroutine[object, object, None]) -> None:
+async def serve(stack: AsyncExitStack, name: str, work: Coroutine[object, object, None]) -> None:
     """Run `work` until the stack closes. If it ends before, the process cannot do its duty."""
     task = asyncio.create_task(work, name=name)
 

@@ -7,7 +7,14 @@ from functools import cache
 from pathlib import Path
 
 from platformdirs import user_state_path
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from worker.errors import ConfigurationError
@@ -80,6 +87,15 @@ class Settings(BaseSettings):
 
     # A reader that has heard nothing for this long asks the database.
     silence_s: float = Field(15.0, gt=0)
+
+    # The gateway's open streams that are silent for so long say that they still are there.
+    heartbeat_s: float = Field(15.0, gt=0)
+    # How long a request's body may take to arrive.
+    body_timeout_s: float = Field(30.0, gt=0)
+    # How many jobs of one tenant and lane may wait.
+    max_queued: int = Field(100_000, ge=1)
+    # Signs read tokens; unset: a file in `home`. Several gateways need the same.
+    token_secret: SecretStr | None = Field(None, min_length=16)
 
     @field_validator("*")
     @classmethod

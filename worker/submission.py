@@ -5,12 +5,14 @@ import secrets
 import time
 from contextlib import suppress
 
+from msgspec.structs import replace
+
 from models import Job, JobState, clock
 from worker.app import Wake
 from worker.catalog import Catalog
 from worker.channel.announce import announce_end
 from worker.channel.log import Log
-from worker.errors import Category, Conflict, InvalidRequest, StoreAway
+from worker.errors import Category, Conflict, InvalidRequest, StoreAway, Throttled
 from worker.request import ID_PATTERN, JobRequest, rejected, validate
 from worker.settings import Settings
 from worker.store import Jobs
@@ -18,6 +20,10 @@ from worker.store import Jobs
 logger = logging.getLogger(__name__)
 
 TENANT = "default"
+# When to come again where the queue is full.
+QUEUE_FULL_S = 5.0
+# Counting who waits costs a look at each.
+COUNT_AGAIN_S = 2.0
 
 
 def new_id() -> str:
@@ -36,17 +42,33 @@ class Submission:
         self._wake = wake
         self._catalog = catalog
         self._settings = settings
+        # By tenant and lane: how many jobs wait, counted when, and added to since.
+        self._waiting: dict[tuple[str, str], tuple[float, int]] = {}
 
-    async def submit(self, document: object, *, tenant: str = TENANT) -> Job:
+    async def submit(
+        self,
+        document: object,
+        *,
+        tenant: str = TENANT,
+        retry_of: str | None = None,
+    ) -> Job:
         """Accept a job request: a new job, or the one that its id or idempotency key names.
+
+        Args:
+            document: the job request (see `worker.request`).
+            tenant: whose job it is.
+            retry_of: the job whose request this is once more.
 
         Raises:
             InvalidRequest: names the field at fault. Nothing was stored.
             Conflict: the id or key belongs to another request.
+            Throttled: as many of the tenant's jobs wait in the lane as may.
             StoreAway: nothing was stored, or, where it is `unsure`, perhaps the job was: the same
                 id or idempotency key finds it.
         """
         request = validate(document, self._catalog, self._settings.max_request_bytes)
+        request = replace(request, retry_of=retry_of)
+        await self._check_queue(tenant, request.lane)
         return await self._accept(request, request.id or new_id(), tenant)
 
     async def submit_message(self, document: object, task_id: str) -> Job | None:
@@ -72,6 +94,19 @@ class Submission:
         except Conflict:
             logger.warning("job %s: another request came under its id; the first wins", id)
             return None
+
+    async def _check_queue(self, tenant: str, lane: str) -> None:
+        most, now = self._settings.max_queued, time.monotonic()
+        counted_at, waiting = self._waiting.get((tenant, lane), (0.0, 0))
+        if now >= counted_at + COUNT_AGAIN_S:
+            counted_at, waiting = now, await self._jobs.waiting(tenant, lane, most)
+        self._waiting[tenant, lane] = counted_at, waiting + 1
+        if waiting >= most:
+            raise Throttled(
+                f"{most:,} {lane} jobs wait already; wait until some have run, or raise "
+                "DELTAWORKS_MAX_QUEUED",
+                QUEUE_FULL_S,
+            )
 
     async def _accept(self, request: JobRequest, id: str, tenant: str) -> Job:
         lane_s = self._settings.deadline_s(request.lane)

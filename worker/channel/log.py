@@ -140,6 +140,10 @@ class Log:
         entries = await self._redis.xrevrange(log_key(job), count=1)
         return Cursor.parse(_text(entries[0][0])) if entries else None
 
+    async def erase(self, job: str) -> None:
+        """Remove the log of an ended job; its row tells what is left to be told."""
+        await self._redis.delete(log_key(job))
+
     async def stop(self, job: str) -> None:
         """Tell the job's holder, whichever process it is, that it has lost the job."""
         await self._redis.publish(STOP, job)

@@ -22,7 +22,9 @@ _JOBS, _PROCESSES = "Jobs", "Processes"
 
 database = typer.Typer(no_args_is_help=True, help="The database's schema.")
 upstreams = typer.Typer(help="Where requests go, what stands against it, and lifting that.")
+keys = typer.Typer(no_args_is_help=True, help="Who may use the gateway.")
 app.add_typer(database, name="db", rich_help_panel=_PROCESSES)
+app.add_typer(keys, name="keys", rich_help_panel=_PROCESSES)
 app.add_typer(policy.app, name="policy", rich_help_panel=_PROCESSES)
 app.add_typer(upstreams, name="upstreams", rich_help_panel=_PROCESSES)
 
@@ -38,6 +40,7 @@ Param = Annotated[
     list[str] | None,
     typer.Option("--param", "-p", metavar="NAME=VALUE", help="Any request parameter. Repeatable."),
 ]
+LogLevel = Annotated[str, typer.Option("--log-level", metavar="debug|info|warning|error")]
 LaneName = Annotated[
     str | None, typer.Option("--lane", metavar="interactive|bulk", help="Default: interactive.")
 ]
@@ -169,7 +172,7 @@ def worker(
         int | None, typer.Option(min=1, max=10_000, help="Jobs at once. Else DELTAWORKS_STREAMS.")
     ] = None,
     beat: Annotated[bool, typer.Option("--beat", help="Tick for the sweep, too.")] = False,
-    log_level: Annotated[str, typer.Option(metavar="debug|info|warning|error")] = "info",
+    log_level: LogLevel = "info",
     ready_file: Annotated[
         Path | None, typer.Option(help="Created when it takes jobs, removed when it stops to.")
     ] = None,
@@ -182,7 +185,7 @@ def worker(
 
 @app.command(rich_help_panel=_PROCESSES)
 def beat(
-    log_level: Annotated[str, typer.Option(metavar="debug|info|warning|error")] = "info",
+    log_level: LogLevel = "info",
 ) -> None:
     """Tick for the sweep. One is enough; several do no harm."""
     from worker.cli import processes
@@ -236,6 +239,65 @@ def resume(
     from worker.cli import upstreams as room
 
     raise SystemExit(room.resume(name, json=json))
+
+
+@app.command(rich_help_panel=_PROCESSES)
+def gateway(
+    host: Annotated[str, typer.Option("--host", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535)] = 8080,
+    keyless: Annotated[
+        bool, typer.Option("--no-keys", help="Let everybody on this machine in. Loopback only.")
+    ] = False,
+    log_level: LogLevel = "info",
+) -> None:
+    """Serve the HTTP API, OpenAI's and our own, until SIGTERM."""
+    from worker.cli import gateway as room
+
+    room.serve(host, port, without_keys=keyless, log_level=log_level)
+
+
+@keys.command()
+def create(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="For people to know it by.")],
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose jobs it opens.")] = "default",
+    scope: Annotated[
+        list[str] | None, typer.Option("--scope", help="jobs:read, jobs:write. Default: both.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="Models it may use; gpt-4o* is many.")
+    ] = None,
+    per_minute: Annotated[
+        int | None, typer.Option("--per-minute", min=1, help="Requests a minute; else any.")
+    ] = None,
+    days: Annotated[float | None, typer.Option("--days", help="Until it expires.")] = None,
+    json: Json = False,
+) -> None:
+    """Make a key and print it: this once, it is not kept."""
+    from worker.cli import keys as room
+
+    wish = room.Wish(
+        name=name, tenant=tenant, scopes=scope, models=model, per_minute=per_minute, days=days
+    )
+    raise SystemExit(room.create(wish, json=json))
+
+
+@keys.command("list")
+def list_keys(json: Json = False) -> None:
+    """Print every key, without its secret."""
+    from worker.cli import keys as room
+
+    raise SystemExit(room.show(json=json))
+
+
+@keys.command()
+def revoke(
+    id: Annotated[str, typer.Argument(metavar="KEY", help="The key's id, as listed.")],
+    json: Json = False,
+) -> None:
+    """Revoke a key: gateways refuse it within fifteen seconds."""
+    from worker.cli import keys as room
+
+    raise SystemExit(room.revoke(id, json=json))
 
 
 @app.callback(invoke_without_command=True)

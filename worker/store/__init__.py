@@ -7,7 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from worker.store.engine import asynchronous_url, connect, fingerprint, require_schema
 from worker.store.failures import complaint
 from worker.store.holds import Holds
-from worker.store.jobs import Jobs
+from worker.store.jobs import Jobs, Listing
+from worker.store.keys import Keys
 from worker.store.settlement import Settlement
 from worker.store.suspensions import Suspensions
 from worker.store.sweeping import Due, Sweeping
@@ -16,6 +17,8 @@ __all__ = [
     "Due",
     "Holds",
     "Jobs",
+    "Keys",
+    "Listing",
     "Settlement",
     "Store",
     "Suspensions",
@@ -37,9 +40,10 @@ class Store:
         self.holds = Holds(engine, owner)
         self.sweeping = Sweeping(engine)
         self.suspensions = Suspensions(engine)
+        self.keys = Keys(engine)
 
     async def aclose(self) -> None:
         """Close all connections, once the last statements are through."""
-        sides = (self.jobs, self.holds, self.sweeping, self.suspensions)
+        sides = (self.jobs, self.holds, self.sweeping, self.suspensions, self.keys)
         await asyncio.gather(*(side.aclose() for side in sides))
         await self.engine.dispose()

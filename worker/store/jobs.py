@@ -1,19 +1,35 @@
 """Jobs as callers see them: accepted, looked up, cancelled."""
 
-from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from msgspec import Struct
+from sqlalchemy import ColumnElement, and_, func, literal, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from models import TERMINAL, Attempt, Job, JobState, clock
+from models.base import UtcDateTime
 from worker.errors import Conflict, JobNotFound
 from worker.request import JobRequest
 from worker.store.side import Side, resolving, unbroken
 
 # When a wake-up is sent again should the job still be queued; doubles each time.
 FIRST_REWAKE_S = 60.0
+
+
+# What of a job its owner may have erased.
+CONTENT = ("output_text", "output", "parts", "labels", "error_message")
+
+
+class Listing(Struct, frozen=True, kw_only=True):
+    """Which of a tenant's jobs are wanted; `after` is the last job of the page before."""
+
+    tenant: str
+    states: tuple[str, ...] = ()
+    lane: str | None = None
+    metadata: Mapping[str, str] = {}
+    after: Job | None = None
 
 
 class Jobs(Side):
@@ -64,17 +80,53 @@ class Jobs(Side):
         return known[0], unsure and known[0].id == id
 
     @unbroken
-    async def get(self, id: str) -> Job:
-        """The job.
+    async def get(self, id: str, tenant: str | None = None) -> Job:
+        """The job; for a tenant, only if it is the tenant's own.
 
         Raises:
-            JobNotFound: no job has this id.
+            JobNotFound: no job has this id, or none that is to be seen.
         """
         async with self._session() as session:
             job = await session.get(Job, id)
-        if job is None:
+        if job is None or tenant not in (None, job.tenant):
             raise JobNotFound(f"no job has the id {id!r}")
         return job
+
+    @unbroken
+    async def page(self, listing: Listing, limit: int) -> Sequence[Job]:
+        """So many of a tenant's jobs at most, newest first."""
+        query = select(Job).where(*_listed(listing))
+        order = Job.created_at.desc(), Job.id.desc()
+        async with self._session() as session:
+            return list(await session.scalars(query.order_by(*order).limit(limit)))
+
+    @unbroken
+    async def waiting(self, tenant: str, lane: str, most: int) -> int:
+        """How many of the tenant's jobs wait in the lane; none are counted beyond `most`."""
+        mine = Job.tenant == tenant, Job.lane == lane, Job.state == JobState.QUEUED.value
+        some = select(Job.id).where(*mine).limit(most).subquery()
+        async with self._session() as session:
+            return await session.scalar(select(func.count()).select_from(some)) or 0
+
+    @resolving
+    async def erase(self, unsure: bool, id: str) -> Job:
+        """Remove what an ended job was asked and what it said; that it was stays.
+
+        Raises:
+            JobNotFound: no job has this id.
+            Conflict: the job has not ended.
+        """
+        values: dict[str, object] = dict.fromkeys(CONTENT)
+        values |= {"request": {}, "erased_at": func.coalesce(Job.erased_at, clock())}
+        statement = update(Job).where(Job.id == id, Job.state.in_(TERMINAL)).values(values)
+        said = update(Attempt).where(Attempt.job_id == id).values(error_message=None)
+        async with self._transaction() as session, session.begin():
+            erased = (await session.scalars(statement.returning(Job))).one_or_none()
+            if erased is not None:
+                await session.execute(said)
+                return erased
+        job = await self.get(id)
+        raise Conflict(f"job {id}: is {job.state}; cancel it before its content is erased")
 
     @unbroken
     async def many(self, ids: Iterable[str]) -> dict[str, Job]:
@@ -127,6 +179,22 @@ class Jobs(Side):
             await session.execute(statement.values(wake_at=clock()))
 
 
+def _listed(listing: Listing) -> list[ColumnElement[bool]]:
+    found = [Job.tenant == listing.tenant]
+    if listing.states:
+        found.append(Job.state.in_(listing.states))
+    if listing.lane is not None:
+        found.append(Job.lane == listing.lane)
+    if listing.after is not None:
+        found.append(tuple_(Job.created_at, Job.id) < tuple_(*_place(listing.after)))
+    found += [Job.labels[name].as_string() == value for name, value in listing.metadata.items()]
+    return found
+
+
+def _place(job: Job) -> tuple[ColumnElement[datetime], ColumnElement[str]]:
+    return literal(job.created_at, UtcDateTime), literal(job.id)
+
+
 def _same(request: JobRequest, id: str, tenant: str) -> ColumnElement[bool]:
     key = request.idempotency_key
     if key is None:
@@ -158,6 +226,7 @@ def _columns(request: JobRequest, deadline_s: float) -> dict[str, object]:
         "model": request.model,
         "lane": request.lane.value,
         "labels": request.metadata,
+        "retry_of": request.retry_of,
         "scheduled_at": starts,
         "deadline_at": request.deadline_at or deadline,
         "wake_at": starts or clock(FIRST_REWAKE_S),

@@ -1,0 +1,12 @@
+"""The HTTP gateway: OpenAI's own clients as clients, and live readers by the thousand.
+
+app         routes, what a gateway consists of, and its life
+serving     uvicorn, and who may reach it without a key
+refusals    every error as a status and one JSON shape
+body        what comes in: limits, and whose request it is
+relay       one follower a job, however many readers
+stream      a response that goes on: heartbeats, slow readers, readers that go away
+jobs        the native API
+events      a job's events, or several jobs', as server-sent events
+health      what works, what does not, and why
+"""

@@ -1,0 +1,82 @@
+"""The ASGI application: routes as a list, and every error in one shape."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from traceback import extract_tb
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from worker.errors import DeltaworksError
+from worker.gateway import events, health, jobs
+from worker.gateway.gateway import open_gateway
+from worker.gateway.refusals import Refusal, refusal_of
+
+logger = logging.getLogger(__name__)
+
+ROUTES = [
+    Route("/v1/jobs", jobs.submit, methods=["POST"]),
+    Route("/v1/jobs", jobs.listing, methods=["GET"]),
+    Route("/v1/events", events.events_of_many, methods=["GET"]),
+    Route("/v1/jobs/{id}", jobs.show, methods=["GET"]),
+    Route("/v1/jobs/{id}", jobs.erase, methods=["DELETE"]),
+    Route("/v1/jobs/{id}/cancel", jobs.cancelling, methods=["POST"]),
+    Route("/v1/jobs/{id}/retry", jobs.retry, methods=["POST"]),
+    Route("/v1/jobs/{id}/token", jobs.token, methods=["POST"]),
+    Route("/v1/jobs/{id}/events", events.events, methods=["GET"]),
+    Route("/healthz", health.healthz, methods=["GET"]),
+    Route("/readyz", health.readyz, methods=["GET"]),
+]
+
+
+def application(*, is_open: bool) -> Starlette:
+    """The application; `is_open` where nobody needs a key."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with open_gateway(is_open=is_open) as gateway:
+            app.state.gateway = gateway
+            yield
+
+    return Starlette(
+        routes=ROUTES,
+        lifespan=lifespan,
+        middleware=[Middleware(Faults)],
+        exception_handlers={HTTPException: _refuse, DeltaworksError: _refuse, Refusal: _refuse},
+    )
+
+
+class Faults:
+    """Answers for faults of our own: by a 500 that tells nothing, and a line in the log."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request."""
+        started = False
+
+        async def sent(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sent)
+        except Exception as error:
+            # The kind of error and the way to it: its words may quote a prompt.
+            places = [f"{f.filename}:{f.lineno} {f.name}" for f in extract_tb(error.__traceback__)]
+            kind, way = type(error).__name__, " > ".join(places[-6:])
+            logger.error("%s: %s at %s", scope.get("path"), kind, way)  # noqa: TRY400
+            if not started:
+                await refusal_of(error).response()(scope, receive, send)
+
+
+async def _refuse(_request: Request, error: Exception) -> Response:
+    return refusal_of(error).response()

@@ -1,0 +1,45 @@
+"""What one gateway process consists of."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from msgspec import Struct
+
+from worker.access import Access, Rate, Tokens, token_secret
+from worker.gateway.relay import Relays
+from worker.runtime import Client, open_client_runtime, serve
+
+
+class Gateway(Struct, frozen=True):
+    """The collaborators of the routes."""
+
+    client: Client
+    relays: Relays
+    access: Access
+    rate: Rate
+    tokens: Tokens
+
+
+@asynccontextmanager
+async def open_gateway(*, is_open: bool) -> AsyncIterator[Gateway]:
+    """A gateway on the running loop.
+
+    Args:
+        is_open: whether nobody needs a key.
+
+    Raises:
+        ConfigurationError, EngineFailed, SchemaOutdated: what is configured does not work.
+        OSError: the secret of read tokens can neither be read nor kept.
+    """
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(open_client_runtime())
+        relays = Relays(client.follower, client.settings.heartbeat_s)
+        await serve(stack, "heartbeats", relays.run())
+        yield Gateway(
+            client=client,
+            relays=relays,
+            access=Access(client.store.keys, is_open=is_open),
+            rate=Rate(client.redis),
+            tokens=Tokens(await asyncio.to_thread(token_secret, client.settings)),
+        )

@@ -1,0 +1,132 @@
+"""Serving the gateway with uvicorn until it is told to end."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from worker.errors import ConfigurationError
+from worker.gateway.app import application
+
+logger = logging.getLogger(__name__)
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# Streams have been told to end by then; what still runs is broken off.
+GRACE_S = 10
+# Connections that are opened and not yet taken: readers come back all at once.
+BACKLOG = 4_096
+# A head of a request that is larger, or slower than this, is refused: slow clients hold no socket.
+MOST_HEAD_BYTES, HEAD_S = 32 * 1024, 20.0
+KEEP_ALIVE_S = 75
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's, but that a head has its time and size: else slow clients hold sockets for ever."""
+
+    _slow: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client connects; now it has to ask."""
+        super().connection_made(transport)
+        self._slow = self.loop.call_later(HEAD_S, transport.close)
+
+    def on_message_begin(self) -> None:
+        """The first byte of a head."""
+        super().on_message_begin()
+        if self._slow is None:
+            self._slow = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """A piece of a head, or of a body, whose size others watch."""
+        if self._slow is not None:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._slow is not None and self._head_bytes > MOST_HEAD_BYTES:
+            self.send_400_response("the headers are too large")
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._in_time()
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """The next head begins; for its first byte uvicorn's keep-alive waits."""
+        super().on_response_complete()
+        self._head_bytes = 0
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._in_time()
+        super().connection_lost(exc)
+
+    def _in_time(self) -> None:
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, but that open streams are told when it is to end: it would wait for them."""
+
+    def __init__(self, config: uvicorn.Config, when_ending: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._when_ending = when_ending
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal: the first ends in good order, the second at once."""
+        self._when_ending()
+        super().handle_exit(sig, frame)
+
+
+def serve(host: str, port: int, *, without_keys: bool) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        host, port: where; port 0 is any free one.
+        without_keys: whether everybody who can reach it is let in.
+
+    Raises:
+        ConfigurationError: it would be open to more than this machine.
+    """
+    if without_keys and host not in LOOPBACK:
+        raise ConfigurationError(
+            f"--host {host} is reached from other machines, and --no-keys lets everybody in; "
+            f"leave one of them out (deltaworks keys create makes a key)"
+        )
+    app = application(is_open=without_keys)
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        loop="uvloop",
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    logging.getLogger("uvicorn.error").addFilter(_expected)
+    Server(config, _ending(app)).run()
+
+
+def _ending(app: Starlette) -> Callable[[], None]:
+    def end() -> None:
+        gateway = getattr(app.state, "gateway", None)
+        if gateway is not None:
+            gateway.relays.close()
+
+    return end
+
+
+def _expected(record: logging.LogRecord) -> bool:
+    """A reader that takes nothing is cut off; uvicorn calls that a fault."""
+    return "without completing response" not in record.getMessage()

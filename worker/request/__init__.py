@@ -1,0 +1,11 @@
+"""The job request: one validation for every way in.
+
+envelope   the job request itself, and what becomes of it
+body       the chat-completions body in it
+values     values as errors may show them
+"""
+
+from worker.request.envelope import ID_PATTERN, JobRequest, rejected, validate
+from worker.request.values import object_of, shown
+
+__all__ = ["ID_PATTERN", "JobRequest", "object_of", "rejected", "shown", "validate"]
