@@ -55,8 +55,11 @@ class Sweep:
         # for a whole lease.
         if self._leases.database_up_s() < self._settings.lease_s:
             return
-        for owner in await self._store.sweeping.notice_deaths():
-            logger.warning("process %s: died", owner)
+        if dead := await self._store.sweeping.notice_deaths():
+            logger.warning("died: %s", ", ".join(dead))
+            # What they had taken from the broker and not begun went with them.
+            most = min(len(dead) * self._settings.streams, PORTION)
+            await self._store.sweeping.hasten(self._settings.lease_s / 2, most)
         remembered_s = max(REMEMBERED_S, LEASES_REMEMBERED * self._settings.lease_s)
         for job in await self._store.sweeping.rescue(PORTION, remembered_s):
             if JobState(job.state).terminal:

@@ -155,13 +155,8 @@ async def test_several_copies_at_once_take_no_job_twice(open_store: OpenStore, s
     assert sorted(taken) == sorted(ids)
 
 
-@pytest.mark.parametrize("step", STEPS)
-async def test_a_step_finds_its_rows_by_index(store: Store, backend: str, step: str) -> None:
-    await fill(store, 1000, JobState.COMPLETED.value)
-    later = datetime.now(UTC) + timedelta(hours=1)
-    await fill(store, 1000, wake_at=later)
-    await fill(store, 1000, "in_progress", lease_until=later)
-    await ready(store, step, 3)
+async def plan(store: Store, backend: str, step: Awaitable[Any]) -> str:
+    """How the database goes about the step's first statement."""
     async with store.engine.begin() as connection:
         await connection.exec_driver_sql("ANALYZE jobs")
     seen: list[tuple[str, Any]] = []
@@ -170,18 +165,55 @@ async def test_a_step_finds_its_rows_by_index(store: Store, backend: str, step: 
         "before_cursor_execute",
         lambda _c, _k, statement, values, _x, _m: seen.append((statement, values)),
     )
-    take, index = STEPS[step]
-    await take(store, 10)
+    await step
     (statement, values) = next(one for one in seen if not one[0].startswith("BEGIN"))
     explain = "EXPLAIN QUERY PLAN " if backend == "sqlite" else "EXPLAIN "
     async with store.engine.connect() as connection:
         rows = await connection.exec_driver_sql(explain + statement, values)
-        plan = "\n".join(str(row[-1]) for row in rows)
+        return "\n".join(str(row[-1]) for row in rows)
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_step_finds_its_rows_by_index(store: Store, backend: str, step: str) -> None:
+    await fill(store, 1000, JobState.COMPLETED.value)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    await fill(store, 1000, wake_at=later)
+    await fill(store, 1000, "in_progress", lease_until=later)
+    await ready(store, step, 3)
+    take, index = STEPS[step]
+    found = await plan(store, backend, take(store, 10))
     # Searched by the moment, not merely read from one end to the other.
     column = {"due": "wake_at", "rescue": "lease_until", "overdue": "deadline_at"}[step]
     searched = rf"{index} \({column}<\?\)|{index} on jobs .*\n *Index Cond: \({column} <="
-    assert re.search(searched, plan), plan
-    assert "Seq Scan on jobs" not in plan
+    assert re.search(searched, found), found
+    assert "Seq Scan on jobs" not in found
+
+
+async def test_wake_ups_that_may_have_died_with_a_process_are_sent_again_at_once(
+    store: Store,
+) -> None:
+    now = datetime.now(UTC)
+
+    def in_(seconds: float) -> datetime:
+        return now + timedelta(seconds=seconds)
+
+    oldest, old = [(await fill(store, 1, wake_at=in_(s), wakes=1))[0] for s in (20, 30)]
+    (again,) = await fill(store, 1, wake_at=in_(90), wakes=2)
+    await fill(store, 1, wake_at=in_(55), wakes=1)  # sent five seconds ago
+    await fill(store, 1, wake_at=in_(115), wakes=2)  # the second time, as long ago
+    await fill(store, 1, wake_at=in_(20))  # deferred: none was sent yet
+    assert set(await store.sweeping.hasten(10, 2)) == {oldest, old}
+    assert await store.sweeping.hasten(10, 10) == [again]
+    assert await store.sweeping.hasten(10, 10) == []
+    assert {job.id for job in await store.sweeping.due(10)} == {oldest, old, again}
+    wakes = {id: (await store.jobs.get(id)).wakes for id in (oldest, old, again)}
+    assert wakes == {oldest: 1, old: 1, again: 2}
+
+
+async def test_wake_ups_are_hastened_by_index(store: Store, backend: str) -> None:
+    await fill(store, 2000, wake_at=datetime.now(UTC) + timedelta(hours=1))
+    found = await plan(store, backend, store.sweeping.hasten(10, 10))
+    assert "ix_jobs_queued" in found and "Seq Scan on jobs" not in found
 
 
 async def test_jobs_of_a_dead_process_wait_behind_nobody(open_store: OpenStore) -> None:

@@ -7,7 +7,7 @@ copy is changing is left to it.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVarTuple
 
-from sqlalchemy import ColumnElement, Select, case, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.dml import ReturningUpdate
@@ -54,6 +54,23 @@ class Sweeping(Side):
         """Processes that let their own lease expire; what it says about jobs is remembered."""
         async with self._transaction() as session, session.begin():
             return await notice(session)
+
+    @unbroken
+    async def hasten(self, older_than_s: float, limit: int) -> Sequence[str]:
+        """Have wake-ups sent again at once that may have died with the process that took them.
+
+        Args:
+            older_than_s: how long ago the last wake-up of such a job was sent, at least; seconds.
+            limit: the portion; the oldest first.
+        """
+        sent = [
+            and_(Job.wakes == n + 1, Job.wake_at <= clock(FIRST_REWAKE_S * 2**n - older_than_s))
+            for n in range(DOUBLINGS)
+        ]
+        where = Job.state == JobState.QUEUED.value, Job.wake_at > clock(), or_(*sent)
+        # The next interval is the last one's once more: nobody has had the message.
+        changes = {"wake_at": clock(), "wakes": Job.wakes - 1}
+        return [job.id for job in await self._change(where, Job.wake_at, changes, limit)]
 
     @unbroken
     async def rescue(self, limit: int, remembered_s: float = 60.0) -> Sequence[Job]:
