@@ -20,10 +20,12 @@ app.conf.update(
     task_ignore_result=True,
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,
-    # As delivered, what a dead worker had fetched comes again after an hour and up to 100 s. Here
-    # it takes seconds, so that what is missing in the end is lost, and not only late.
+    # As delivered, what a dead worker had fetched comes again after an hour and up to 100 s, and
+    # five minutes later where that worker died while it looked for messages to restore. Here it
+    # takes seconds, so that what is missing in the end is lost, and not only late.
     broker_transport_options={
         "visibility_timeout": 5,
+        "unacked_mutex_expire": 5,
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
     },
