@@ -90,6 +90,10 @@ class Settings(BaseSettings):
 
     # The gateway's open streams that are silent for so long say that they still are there.
     heartbeat_s: float = Field(15.0, gt=0)
+    # How long a chat stream's head waits for the first delta: an error until then is a status.
+    hold_s: float = Field(15.0, ge=0)
+    # How long a foreground job goes on whose client has gone.
+    abandoned_s: float = Field(5.0, ge=0)
     # How long a request's body may take to arrive.
     body_timeout_s: float = Field(30.0, gt=0)
     # How many jobs of one tenant and lane may wait.

@@ -49,12 +49,14 @@ class Principal(Struct, frozen=True):
         Raises:
             Denied: it may not.
         """
-        if self.models is None or not isinstance(model, str):
-            return
-        if not any(fnmatchcase(model, pattern) for pattern in self.models):
+        if isinstance(model, str) and not self.may_use(model):
             raise Denied(
-                f"model: this key may not use {model[:40]!r}; use {', '.join(self.models)}"
+                f"model: this key may not use {model[:40]!r}; use {', '.join(self.models or ())}"
             )
+
+    def may_use(self, model: str) -> bool:
+        """Whether the key may use the model."""
+        return self.models is None or any(fnmatchcase(model, each) for each in self.models)
 
 
 # Who asks a gateway that is open, because only this machine reaches it.

@@ -7,6 +7,10 @@ body        what comes in: limits, and whose request it is
 relay       one follower a job, however many readers
 stream      a response that goes on: heartbeats, slow readers, readers that go away
 jobs        the native API
+chat        OpenAI's chat completions
+models      which models there are
+failures    a failed job as an OpenAI error
+abandonment what becomes of a job whose client has gone
 events      a job's events, or several jobs', as server-sent events
 health      what works, what does not, and why
 """

@@ -1,9 +1,7 @@
 """The ASGI application: routes as a list, and every error in one shape."""
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from traceback import extract_tb
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,13 +12,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.errors import DeltaworksError
-from worker.gateway import events, health, jobs
+from worker.gateway import events, health, jobs, models
+from worker.gateway.chat import routes as chat
 from worker.gateway.gateway import open_gateway
 from worker.gateway.refusals import Refusal, refusal_of
 
-logger = logging.getLogger(__name__)
-
 ROUTES = [
+    Route("/v1/chat/completions", chat.complete, methods=["POST"]),
+    Route("/v1/models", models.listing, methods=["GET"]),
+    Route("/v1/models/{id:path}", models.show, methods=["GET"]),
     Route("/v1/jobs", jobs.submit, methods=["POST"]),
     Route("/v1/jobs", jobs.listing, methods=["GET"]),
     Route("/v1/events", events.events_of_many, methods=["GET"]),
@@ -53,7 +53,7 @@ def application(*, is_open: bool) -> Starlette:
 
 
 class Faults:
-    """Answers for faults of our own: by a 500 that tells nothing, and a line in the log."""
+    """Answers for faults of our own: by a 500 that tells nothing."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -70,12 +70,9 @@ class Faults:
         try:
             await self._app(scope, receive, sent)
         except Exception as error:
-            # The kind of error and the way to it: its words may quote a prompt.
-            places = [f"{f.filename}:{f.lineno} {f.name}" for f in extract_tb(error.__traceback__)]
-            kind, way = type(error).__name__, " > ".join(places[-6:])
-            logger.error("%s: %s at %s", scope.get("path"), kind, way)  # noqa: TRY400
+            refusal = refusal_of(error)
             if not started:
-                await refusal_of(error).response()(scope, receive, send)
+                await refusal.response()(scope, receive, send)
 
 
 async def _refuse(_request: Request, error: Exception) -> Response:

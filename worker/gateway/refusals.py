@@ -1,7 +1,9 @@
 """Every error as a status and one JSON shape, which is OpenAI's."""
 
+import logging
 import math
 from collections.abc import Mapping
+from traceback import extract_tb
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -18,6 +20,8 @@ from worker.errors import (
     Throttled,
     Unauthorized,
 )
+
+logger = logging.getLogger(__name__)
 
 # When to come again where nobody knows better.
 AGAIN_S = 1.0
@@ -75,11 +79,18 @@ def refusal_of(error: Exception) -> Refusal:
         return Refusal(error.status_code, str(error.detail), code=code, headers=error.headers)
     known = KINDS.get(type(error))
     if known is None:
+        _report(error)
         return Refusal(500, "a fault of this server; its log says more", type="server_error")
     status, kind, code = known
     param = param_of(error) if isinstance(error, InvalidRequest) else None
     headers = _headers(error)
     return Refusal(status, str(error), type=kind, code=code, param=param, headers=headers)
+
+
+def _report(fault: Exception) -> None:
+    """Log a fault of our own: its kind and the way to it; its words may quote a prompt."""
+    places = [f"{f.filename}:{f.lineno} {f.name}" for f in extract_tb(fault.__traceback__)]
+    logger.error("%s at %s", type(fault).__name__, " > ".join(places[-6:]))
 
 
 def _headers(error: Exception) -> dict[str, str]:

@@ -132,6 +132,10 @@ class Relays:
         """How many there are."""
         return sum(len(relay.readers) for relay in self._relays.values())
 
+    def is_read(self, job: str) -> bool:
+        """Whether the job has a reader here."""
+        return job in self._relays
+
     @asynccontextmanager
     async def reader(self, job: str, after: Cursor = START) -> AsyncGenerator[Reader, None]:
         """A reader of the job beyond the cursor, which the job is known to have reached.

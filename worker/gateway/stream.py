@@ -6,16 +6,19 @@ reader, twice the memory of this.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import aclosing, suppress
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from worker.gateway.refusals import refusal_of
+
 logger = logging.getLogger(__name__)
 
 # A reader whose connection takes nothing for so long is cut off: it resumes by its cursor.
 SLOW_S = 30.0
+JOB = "x-deltaworks-job"
 HEARTBEAT = b": still here\n\n"
 # How soon an EventSource comes again.
 RETRY_MS = 1_000
@@ -46,31 +49,143 @@ class Stream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the frames; return when the reader has gone, too."""
-        sending = asyncio.create_task(self._send(send))
-        leaving = asyncio.create_task(_gone(receive))
-        try:
-            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            leaving.cancel()
-            if not sending.done():
-                sending.cancel()
-                with suppress(asyncio.CancelledError):
-                    await sending
-        if sending.done() and not sending.cancelled():
-            sending.result()
+        await _while_there(self._send(scope, receive, send), receive)
 
-    async def _send(self, send: Send) -> None:
-        head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send(head)
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._begin(send)
         async with aclosing(self._frames):  # type: ignore[type-var]  # generators, all of them
             async for frame in self._frames:
-                try:
-                    async with asyncio.timeout(SLOW_S):
-                        await send({"type": "http.response.body", "body": frame, "more_body": True})
-                except TimeoutError:
-                    logger.info("a reader took nothing for %g s and is cut off", SLOW_S)
+                if not await self._continue(frame, send):
                     return
+        await self._end(send)
+
+    async def _begin(self, send: Send) -> None:
+        head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(head)
+
+    async def _continue(self, frame: bytes, send: Send) -> bool:
+        """Send a frame; False where the reader takes nothing any more."""
+        try:
+            async with asyncio.timeout(SLOW_S):
+                await send({"type": "http.response.body", "body": frame, "more_body": True})
+        except TimeoutError:
+            logger.info("a reader took nothing for %g s and is cut off", SLOW_S)
+            return False
+        return True
+
+    async def _end(self, send: Send) -> None:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class Held(Stream):
+    """A stream whose head waits for the first frame, not for ever: until then an error is one.
+
+    Args:
+        frames: as of `Stream`. What it raises before the head is the response; afterwards it is
+            said within the stream.
+        complain: an error as a frame.
+        hold_s: how long the head waits at most, in seconds.
+        headers: as of `Stream`.
+    """
+
+    def __init__(
+        self,
+        frames: AsyncIterator[bytes],
+        complain: Callable[[Exception], bytes],
+        hold_s: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(frames, headers)
+        self._complain = complain
+        self._hold_s = hold_s
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+        async with aclosing(_from_first(self._frames, self._hold_s)) as frames:
+            try:
+                async for frame in frames:
+                    if not begun:
+                        begun = True
+                        await self._begin(send)
+                    if not await self._continue(frame, send):
+                        return
+            except Exception as error:  # whatever it is, it is said
+                if not begun:
+                    await _refused(error, self.headers)(scope, receive, send)
+                    return
+                await self._continue(self._complain(error), send)
+        await self._end(send)
+
+
+class Awaited(Response):
+    """A response that is made while the client waits; broken off when the client goes away.
+
+    Args:
+        making: makes the response; what it raises is one, too.
+        headers: of an error.
+    """
+
+    def __init__(
+        self, making: Coroutine[object, object, Response], headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(None, 200, headers)
+        self._making = making
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Make it and send it."""
+        await _while_there(self._send(scope, receive, send), receive)
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            response = await self._making
+        except Exception as error:  # whatever it is, it is said
+            response = _refused(error, self.headers)
+        await response(scope, receive, send)
+
+
+def _refused(error: Exception, headers: Mapping[str, str]) -> Response:
+    refusal = refusal_of(error)
+    if job := headers.get(JOB):
+        refusal.headers[JOB] = job
+    return refusal.response()
+
+
+async def _from_first(frames: AsyncIterator[bytes], hold_s: float) -> AsyncGenerator[bytes, None]:
+    """The frames, without heartbeats before the first; and one where that takes longer."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + hold_s
+    async with aclosing(frames):  # type: ignore[type-var]  # a generator
+        frame: bytes | None = HEARTBEAT
+        while frame is HEARTBEAT and loop.time() < until:
+            coming = asyncio.ensure_future(anext(frames, None))
+            try:
+                if not (await asyncio.wait({coming}, timeout=until - loop.time()))[0]:
+                    yield HEARTBEAT
+                frame = await coming
+            finally:
+                if not coming.done():
+                    coming.cancel()
+                    await asyncio.wait({coming})
+        if frame is not None:
+            yield frame
+            async for frame in frames:
+                yield frame
+
+
+async def _while_there(sending: Coroutine[object, object, None], receive: Receive) -> None:
+    """Send until all is sent or the client has gone."""
+    task = asyncio.create_task(sending)
+    leaving = asyncio.create_task(_gone(receive))
+    try:
+        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+        if not task.done():
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+    if not task.cancelled():
+        task.result()
 
 
 async def _gone(receive: Receive) -> None:

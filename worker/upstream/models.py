@@ -1,0 +1,82 @@
+"""The models that the configured upstreams serve, as far as they say."""
+
+import asyncio
+import logging
+import time
+
+import httpx
+import msgspec
+
+from worker.catalog import Catalog, Upstream
+from worker.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+# How long an upstream's own list is trusted, and how long it is waited for.
+TRUSTED_S = 60.0
+PATIENCE_S = 5.0
+# What says nothing about its age.
+UNKNOWN_AGE = 0
+
+
+class Model(msgspec.Struct, omit_defaults=True):
+    """A model as OpenAI lists it. `created` is in seconds since the epoch."""
+
+    id: str
+    object: str = "model"
+    created: int = UNKNOWN_AGE
+    owned_by: str = ""
+
+
+class _List(msgspec.Struct):
+    data: list[Model]
+
+
+class Models:
+    """The models of a catalog: those it names, and for patterns those the upstream lists."""
+
+    def __init__(self, catalog: Catalog, http: httpx.AsyncClient) -> None:
+        self._catalog = catalog
+        self._http = http
+        self._listed: dict[str, tuple[float, list[Model]]] = {}
+
+    async def all(self) -> list[Model]:
+        """Every model, each once, in the order of the upstreams."""
+        lists = await asyncio.gather(*map(self._of, self._catalog.upstreams))
+        found = {model.id: model for models in reversed(lists) for model in reversed(models)}
+        return list(reversed(found.values()))
+
+    async def _of(self, upstream: Upstream) -> list[Model]:
+        named = [Model(name, owned_by=upstream.name) for name in upstream.models if _exact(name)]
+        if len(named) == len(upstream.models):
+            return named
+        listed = [model for model in await self._asked(upstream) if upstream.serves(model.id)]
+        names = {model.id for model in named}
+        return named + [model for model in listed if model.id not in names]
+
+    async def _asked(self, upstream: Upstream) -> list[Model]:
+        until, models = self._listed.get(upstream.name, (0.0, []))
+        if time.monotonic() < until:
+            return models
+        try:
+            models = await self._ask(upstream)
+        except (httpx.HTTPError, msgspec.MsgspecError, ConfigurationError, TimeoutError) as error:
+            # The last list is better than none.
+            logger.warning("upstream %s: lists no models: %s", upstream.name, type(error).__name__)
+        self._listed[upstream.name] = time.monotonic() + TRUSTED_S, models
+        return models
+
+    async def _ask(self, upstream: Upstream) -> list[Model]:
+        key = upstream.api_key()
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        async with asyncio.timeout(PATIENCE_S):
+            response = await self._http.get(f"{upstream.base_url}/models", headers=headers)
+        response.raise_for_status()
+        found = msgspec.json.decode(response.content, type=_List).data
+        for model in found:
+            model.object, model.owned_by = "model", model.owned_by or upstream.name
+        return found
+
+
+def _exact(pattern: str) -> bool:
+    return not any(sign in pattern for sign in "*?[")
