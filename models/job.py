@@ -98,6 +98,12 @@ class Job(Base):
             postgresql_where=text("state = 'in_progress'"),
             sqlite_where=text("state = 'in_progress'"),
         ),
+        Index(
+            "ix_jobs_suspects",
+            "finished_at",
+            postgresql_where=text("crashes >= 2"),
+            sqlite_where=text("crashes >= 2"),
+        ),
         Index("ix_jobs_listed", "tenant", "created_at", "id"),
         Index(
             "ix_jobs_waiting",

@@ -148,6 +148,23 @@ async def test_a_job_that_was_alone_aboard_is_not_blamed_where_idle_processes_di
     assert await sweep.sweeping.notice_deaths() == []
 
 
+@pytest.mark.parametrize(("cleared", "charged"), [(1, True), (2, False)])
+async def test_where_suspects_live_to_their_end_another_one_is_not_charged(
+    open_store: OpenStore, cleared: int, charged: bool
+) -> None:
+    us, sweep = open_store("us"), open_store("sweep")
+    now = datetime.now(UTC)
+    for _ in range(cleared):
+        await change(us, await queued(us, 2), state="completed", finished_at=now)
+    old = now - timedelta(seconds=MINUTE_S + 5)
+    await change(us, await queued(us, 2), state="completed", finished_at=old)
+    await change(us, await queued(us, 3), state="failed", finished_at=now)
+    suspect = await queued(us, 2)
+    await dead(us, 30, suspect="another")
+    await hold(us, suspect)
+    assert (await rescue(sweep))[suspect].crashes == 2 + charged
+
+
 async def test_a_death_noticed_by_the_process_is_the_one_its_jobs_are_judged_by(
     open_store: OpenStore,
 ) -> None:
@@ -211,10 +228,15 @@ async def test_a_process_runs_one_suspect_at_a_time(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "index"), [("jobs", "ix_jobs_owner"), ("deaths", "ix_deaths_at")]
+    ("begins", "index"),
+    [
+        ("INSERT INTO deaths", "ix_jobs_owner"),
+        ("DELETE FROM deaths", "ix_deaths_at"),
+        ("SELECT jobs.id \nFROM jobs \nWHERE jobs.crashes", "ix_jobs_suspects"),
+    ],
 )
 async def test_a_death_is_recorded_by_index(
-    store: Store, backend: str, table: str, index: str
+    store: Store, backend: str, begins: str, index: str
 ) -> None:
     await dead(store, 2000, ago_s=1)
     lost = await queued(store)
@@ -228,7 +250,6 @@ async def test_a_death_is_recorded_by_index(
         lambda _c, _k, statement, values, _x, _m: seen.append((statement, values)),
     )
     await rescue(store)
-    begins = "INSERT INTO deaths" if table == "jobs" else "DELETE FROM deaths"
     statement, values = next(one for one in seen if one[0].startswith(begins))
     explain = "EXPLAIN QUERY PLAN " if backend == "sqlite" else "EXPLAIN "
     async with store.engine.connect() as connection:

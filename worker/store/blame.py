@@ -2,8 +2,8 @@
 
 A process that dies is charged to the suspect it ran, else once to each job it held. From two
 charges on a job is a suspect; a process runs one at a time; the third charge is its last. Where
-processes die without a suspect, or without any job, something else kills them: then no suspect is
-charged.
+processes die without a suspect, or without any job, or where suspects live to their end, something
+else kills: then no suspect is charged.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from worker.store.engine import insert_into
 # Charges that make a suspect, and that end the job.
 SUSPECT_AT = 2
 POISON_AT = 3
-# So many others' deaths without a suspect, and the fleet is sick.
+# So many signs of another cause, and the fleet is sick.
 SICK_AT = 2
 
 
@@ -45,10 +45,22 @@ async def charged(
     await session.execute(delete(Death).where(Death.at <= clock(-remembered_s)))
     await _record(session, {job.owner for job in lost})
     deaths = {death.owner: death for death in await session.scalars(select(Death))}
-    return frozenset(job.id for job in lost if _is_charged(job, deaths))
+    cleared = await _cleared(session, remembered_s)
+    return frozenset(job.id for job in lost if _is_charged(job, deaths, cleared))
 
 
-def _is_charged(job: Lost, deaths: Mapping[str, Death]) -> bool:
+async def _cleared(session: AsyncSession, remembered_s: float) -> int:
+    """How many suspects have come to a proven end; not counted beyond what matters."""
+    some = (
+        select(Job.id)
+        .where(Job.crashes >= SUSPECT_AT, Job.finished_at > clock(-remembered_s))
+        .where(Job.state.in_([JobState.COMPLETED.value, JobState.INCOMPLETE.value]))
+        .limit(SICK_AT)
+    )
+    return len((await session.scalars(some)).all())
+
+
+def _is_charged(job: Lost, deaths: Mapping[str, Death], cleared: int) -> bool:
     death = deaths.get(job.owner)
     if death is None or death.suspect is None:
         return True
@@ -56,7 +68,7 @@ def _is_charged(job: Lost, deaths: Mapping[str, Death]) -> bool:
         return False
     # The deaths of processes that held this job alone say nothing for it.
     others = [d for d in deaths.values() if d.suspect is None and d.only != job.id]
-    return len(others) < SICK_AT
+    return len(others) + cleared < SICK_AT
 
 
 async def notice(session: AsyncSession) -> Sequence[str]:

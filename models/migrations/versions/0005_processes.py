@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the table."""
+    """Create the table, and an index of jobs that were suspects."""
     op.create_table(
         "processes",
         sa.Column("owner", sa.String(length=64), nullable=False),
@@ -20,8 +20,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("owner", name=op.f("pk_processes")),
     )
     op.create_index("ix_processes_lease_until", "processes", ["lease_until"])
+    suspects = sa.text("crashes >= 2")
+    op.create_index(
+        "ix_jobs_suspects",
+        "jobs",
+        ["finished_at"],
+        postgresql_where=suspects,
+        sqlite_where=suspects,
+    )
 
 
 def downgrade() -> None:
-    """Drop it."""
+    """Drop both."""
+    op.drop_index("ix_jobs_suspects", "jobs")
     op.drop_table("processes")
