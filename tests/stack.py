@@ -80,6 +80,11 @@ class Process:
         return self.popen.wait(60)
 
 
+def address_of(gateway: Process) -> str:
+    """Where a gateway listens: `http://host:port`."""
+    return gateway.printed().split("Uvicorn running on ")[1].split()[0]
+
+
 class Stack:
     """Starts the parts that a test asks for, and ends them all with it."""
 
@@ -130,6 +135,13 @@ class Stack:
         worker = self.start("worker", "-m", "worker.cli", "worker", "--beat", *options, **env)
         worker.await_print("ready: ")
         return worker
+
+    def gateway(self, *options: str, **env: str) -> Process:
+        """A gateway that listens, on any free port where nothing else is said, without keys."""
+        options = options or ("--port", "0", "--no-keys")
+        gateway = self.start("gateway", "-m", "worker.cli", "gateway", *options, **env)
+        gateway.await_print("Uvicorn running on ")
+        return gateway
 
     def record(self) -> list[dict[str, Any]]:
         """What the simulator served, oldest first."""
