@@ -1,4 +1,4 @@
-"""Both clients behind one face, so that a test is written once."""
+"""Both clients behind one face, so that a test is written once; and a clock for their core."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -6,6 +6,16 @@ from contextlib import closing
 from typing import Any
 
 from worker.client import AsyncClient, Client, Event, Job, Transcript
+
+
+class Clock:
+    """Time that passes when a test says so; in seconds."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class InThreads:
