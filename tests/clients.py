@@ -55,6 +55,7 @@ def _never_ending(items: Iterator[Any]) -> Iterator[Any]:
 
 AnyClient = AsyncClient | InThreads
 Connect = Callable[..., AnyClient]
+ConnectBoth = Callable[..., list[AnyClient]]
 
 
 async def heard(

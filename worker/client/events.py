@@ -130,7 +130,8 @@ class End(Event):
 
     Attributes:
         length: characters of all parts of the saved output.
-        extra: what the upstream sent without any text after the last delta, by choice.
+        extra: what the upstream sent without any text after the last delta, by the choice's index
+            as a text.
     """
 
     length: int

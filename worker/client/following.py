@@ -8,7 +8,7 @@ import httpx
 
 from worker.client.answers import error_of, error_within, unexpected
 from worker.client.calls import path_of
-from worker.client.errors import APIError, ClientError, ConnectionFailed
+from worker.client.errors import APIError, ClientError, ConnectionFailed, InvalidCursor
 from worker.client.events import START, End, Event, event_of, place_of
 from worker.client.exchange import failure_of, lasting
 from worker.client.patience import Patience
@@ -33,7 +33,7 @@ class Following:
 
     def __init__(self, job: str, after: str | None, patience: Patience) -> None:
         self.path = path_of(job, "/events")
-        self._place = START if after is None else place_of(after)
+        self._place = self._given = START if after is None else place_of(after)
         self._patience = patience
         patience.first_s = HINT_S
         self._decoder = Decoder()
@@ -127,6 +127,8 @@ class Following:
         return event
 
     def _failed(self, error: APIError) -> None:
+        if isinstance(error, InvalidCursor) and self._place != self._given:
+            error.transient = True  # it came from there: a log that was lost is being rebuilt
         self._patience.failed(lasting(self._marked(error)))
 
     def _marked(self, error: E) -> E:

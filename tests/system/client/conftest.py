@@ -4,11 +4,10 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.clients import AnyClient, Connect, InThreads
+from tests.clients import AnyClient, Connect, ConnectBoth, InThreads
 from tests.servers import RedisServer
 from tests.stack import Stack, address_of
 from worker.client import AsyncClient, Client
@@ -32,21 +31,37 @@ def address(stack: Stack) -> str:
     return address_of(stack.gateway())
 
 
-@pytest.fixture(params=["Client", "AsyncClient"])
-async def connect(request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
-    """Makes clients of each kind in turn; closes them."""
+KINDS: dict[str, Connect] = {
+    "Client": lambda *args, **options: InThreads(Client(*args, **options)),
+    "AsyncClient": AsyncClient,
+}
+
+
+@pytest.fixture
+async def closing() -> AsyncIterator[AsyncExitStack]:
+    """What the test opens is closed behind it."""
     async with AsyncExitStack() as stack:
+        yield stack
 
-        def make(*args: Any, **options: Any) -> AnyClient:
-            client: AnyClient
-            if request.param == "Client":
-                client = InThreads(Client(*args, **options))
-            else:
-                client = AsyncClient(*args, **options)
-            stack.push_async_callback(client.aclose)
-            return client
 
-        yield make
+@pytest.fixture(params=KINDS)
+def connect(request: pytest.FixtureRequest, closing: AsyncExitStack) -> Connect:
+    """Makes clients, of each kind in turn."""
+    return lambda *args, **options: opened(closing, KINDS[request.param](*args, **options))
+
+
+@pytest.fixture
+def connect_both(closing: AsyncExitStack) -> ConnectBoth:
+    """Makes a client of each kind."""
+    return lambda *args, **options: [
+        opened(closing, kind(*args, **options)) for kind in KINDS.values()
+    ]
+
+
+def opened(closing: AsyncExitStack, client: AnyClient) -> AnyClient:
+    """The client, which is closed behind the test."""
+    closing.push_async_callback(client.aclose)
+    return client
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.clients import AnyClient, Connect, check_order, heard
+from tests.clients import AnyClient, Connect, ConnectBoth, check_order, heard
 from tests.commands import Deltaworks
 from tests.proxy import Proxy
 from tests.stack import Process, Stack, address_of, chat
@@ -98,24 +98,28 @@ async def test_a_stream_whose_connection_is_cut_again_and_again_is_whole(
     assert len(opened) == 3 and b"last-event-id: 1-" in opened[2]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda it: it.name)
 async def test_a_gateway_that_ends_and_comes_back_costs_neither_text_nor_a_second_job(
-    connect: Connect, stack: Stack, number: signal.Signals
+    connect_both: ConnectBoth, stack: Stack, number: signal.Signals
 ) -> None:
     gateway = await asyncio.to_thread(stack.gateway)
-    client = connect(address_of(gateway))
-    job = await client.submit(chat(STREAM))
-    reading = Reading(client, job["id"])
-    await reading.heard(5)
+    clients = connect_both(address_of(gateway))
+    job = await clients[0].submit(chat(STREAM))
+    readings = [Reading(client, job["id"]) for client in clients]
+    for reading in readings:
+        await reading.heard(5)
     gateway.send(number)
     await asyncio.to_thread(gateway.popen.wait, 30)
-    mine = {"away": f"{type(client).__name__} {number.name}"}
-    submitting = asyncio.create_task(client.submit(chat("sim-fast?tokens=1"), metadata=mine))
+    mine = {"submitted": f"before {number.name}"}
+    submitting = [client.submit(chat("sim-fast?tokens=1"), metadata=mine) for client in clients]
+    submitted = asyncio.gather(*submitting)
     again = await asyncio.to_thread(restarted, stack, gateway)
 
-    await check_saved(client, job["id"], await reading.end())
-    other = await submitting
-    assert [found["id"] async for found in client.list(metadata=mine)] == [other["id"]]
+    for client, reading in zip(clients, readings, strict=True):
+        await check_saved(client, job["id"], await reading.end())
+    ids = {other["id"] for other in await submitted}
+    assert len(ids) == 2
+    assert {found["id"] async for found in clients[0].list(metadata=mine)} == ids
     again.kill()
 
 

@@ -155,6 +155,19 @@ def test_an_error_that_lasts_is_raised_after_what_came_before_it() -> None:
             following("1-9").opened(httpx.Response(status, json={"error": error}))
 
 
+def test_a_cursor_that_the_gateway_gave_is_tried_again_while_its_log_is_rebuilt() -> None:
+    clock = Clock()
+    reading = following(clock=clock)
+    heard(reading, STARTED + delta("1-2", 0, "He"))
+    error = {"message": "no", "code": "invalid_cursor"}
+    reading.headers()
+    assert not reading.opened(httpx.Response(400, json={"error": error}))
+    assert (reading.pause_s() or 0) > 0
+    clock.now += 61
+    with pytest.raises(InvalidCursor):
+        reading.pause_s()
+
+
 def test_the_end_is_where_the_cursor_was() -> None:
     reading = following("1-6")
     assert reading.headers()["last-event-id"] == "1-6"
