@@ -1,5 +1,6 @@
 """A call is sent again where that may help, unchanged, and no longer than patience lasts."""
 
+import asyncio
 import json
 import pickle
 import ssl
@@ -9,10 +10,13 @@ from typing import Any, cast
 
 import httpx
 import pytest
+import trustme
 
 from tests.clients import Clock
+from tests.upstream_server import saying, serving
 from worker.client import (
     APIError,
+    AsyncClient,
     Client,
     ClientError,
     Conflict,
@@ -186,11 +190,18 @@ def test_what_cannot_succeed_is_raised_at_once() -> None:
     for broken in (httpx.UnsupportedProtocol, httpx.LocalProtocolError):
         with pytest.raises(ConnectionFailed):
             exchange().lost(no_answer(broken))
-    forged = no_answer(httpx.ConnectError)
-    forged.__cause__ = OSError()
-    forged.__cause__.__context__ = ssl.SSLCertVerificationError()
-    with pytest.raises(ConnectionFailed):
-        exchange().lost(forged)
+
+
+async def test_a_certificate_that_cannot_be_trusted_is_not_tried_again() -> None:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    async with serving(saying(b"HTTP/1.1 200 OK\r\n\r\n"), tls) as server:
+        address = f"https://127.0.0.1:{server.port}"
+        async with asyncio.timeout(10), AsyncClient(address) as client:
+            with pytest.raises(ConnectionFailed, match="ConnectError"):
+                await client.get("job")
+        with Client(address) as other, pytest.raises(ConnectionFailed, match="ConnectError"):
+            await asyncio.to_thread(list, other.follow("job"))
 
 
 @pytest.mark.parametrize("content", ["<html>", "3", "[]", "{}"])
