@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import msgspec
+from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -73,7 +74,8 @@ async def _is_over(gateway: Gateway, job: Job, after: Cursor) -> bool:
         if after == newest:
             return True
     elif after > Cursor(job.attempt, 0):
-        newest = await gateway.client.log.newest(job.id)
+        with suppress(RedisError, OSError):  # without it the database knows where the job stands
+            newest = await gateway.client.log.newest(job.id)
         if newest is None or newest < after:  # the row may have moved on meanwhile
             row = await gateway.client.store.jobs.get(job.id)
             if row.state != job.state or row.attempt != job.attempt:
