@@ -1,4 +1,5 @@
-"""Jobs as the sweep sees them: due for a wake-up, past their deadline, or left by a dead process.
+"""Jobs as the sweep sees them: due for a wake-up, past their deadline, or left by a dead process;
+and ended ones of which somebody is to be told.
 
 Each method takes one small portion, and may run in several copies at once: a row that another
 copy is changing is left to it.
@@ -114,6 +115,36 @@ class Sweeping(Side):
             "finished_at": clock(),
         }
         return await self._change(where, Job.deadline_at, changes, limit)
+
+    @unbroken
+    async def webhooks(self, limit: int, for_s: float) -> Sequence[Job]:
+        """Ended jobs whose webhook is due: each is a try more, and due again in `for_s` seconds.
+
+        Whoever takes them says before what became of the try; else it has died.
+        """
+        where = Job.webhook_due_at <= clock(), Job.finished_at.is_not(None)
+        changes = {"webhook_due_at": clock(for_s), "webhook_tries": Job.webhook_tries + 1}
+        return await self._change(where, Job.webhook_due_at, changes, limit)
+
+    @unbroken
+    async def webhook_waits(self) -> bool:
+        """Whether an ended job's webhook is due."""
+        due = Job.webhook_due_at <= clock(), Job.finished_at.is_not(None)
+        async with self._session() as session:
+            return await session.scalar(select(Job.id).where(*due).limit(1)) is not None
+
+    @unbroken
+    async def webhook_later(self, id: str, tries: int, for_s: float) -> None:
+        """Have the webhook tried again in so many seconds, unless another has since taken it."""
+        taken = Job.id == id, Job.webhook_tries == tries, Job.webhook_due_at.is_not(None)
+        async with self._session() as session:
+            await session.execute(update(Job).where(*taken).values(webhook_due_at=clock(for_s)))
+
+    @unbroken
+    async def webhook_done(self, id: str) -> None:
+        """The webhook was delivered, or is given up."""
+        async with self._session() as session:
+            await session.execute(update(Job).where(Job.id == id).values(webhook_due_at=None))
 
     async def _change(
         self,
