@@ -131,8 +131,7 @@ class Settings(BaseSettings):
         if secrets is not None and not (secrets and all(map(_can_sign, secrets))):
             raise ValueError(
                 f"is not {WEBHOOK_SECRET} and the base64 of {LEAST_SECRET} to {MOST_SECRET} random "
-                'bytes; make one: python -c "import base64, secrets; '
-                "print('whsec_' + base64.b64encode(secrets.token_bytes(32)).decode())\""
+                "bytes; make one: echo whsec_$(openssl rand -base64 32)"
             )
         return given
 

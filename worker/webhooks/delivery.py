@@ -71,8 +71,8 @@ class Deliveries:
                 await self._warn()
                 return []
             taken = await self._store.webhooks(limit, TAKEN_S) if limit else []
-        except StoreAway as away:
-            logger.warning("webhooks wait: %s", away)
+        except Exception as error:  # not even a fault of ours may end a process that streams
+            logger.warning("webhooks wait: %s", _reason(error))
             return []
         if taken:
             self.look()  # there may be more
@@ -89,18 +89,17 @@ class Deliveries:
             logger.warning("webhooks wait: set DELTAWORKS_WEBHOOK_SECRET for workers as well")
 
     async def _deliver(self, job: Job) -> None:
-        said = await self._told(job, job.webhook_url or "")
         try:
-            await self._write_down(job, said)
-        except StoreAway as away:
-            logger.warning("job %s: its webhook is sent again: %s", job.id, away)
+            await self._write_down(job, await self._told(job, job.webhook_url or ""))
+        except Exception as error:  # as above
+            logger.warning("job %s: its webhook is sent again: %s", job.id, _reason(error))
 
     async def _told(self, job: Job, url: str) -> int | str:
         """The status that the receiver answered with, or what came in the way."""
         assert self._sender is not None
-        if self._silence.lasts(url):
-            return SILENT  # a try all the same: what it would come to is known
         try:
+            if self._silence.lasts(url):
+                return SILENT  # a try all the same: what it would come to is known
             status = await self._sender.post(url, event_id(job), body_of(job))
         except Exception as error:  # whatever a stranger's server and its name can bring about
             if isinstance(error, TimeoutError | httpx.ConnectError):
@@ -123,3 +122,8 @@ class Deliveries:
             level = logging.INFO if said == SILENT else logging.WARNING
             logger.log(level, "job %s: its webhook waits after try %d: %s", job.id, tries, said)
             await self._store.webhook_later(job.id, tries, wait_s)
+
+
+def _reason(error: Exception) -> str:
+    """What may be logged of an error: messages of others may quote the URL, or a row."""
+    return str(error) if isinstance(error, StoreAway) else type(error).__name__

@@ -35,9 +35,10 @@ HEADERS = {
 class Sender:
     """Signs and sends webhooks; obtained from `open_sender`."""
 
-    def __init__(self, transport: Transport, signer: Signer) -> None:
+    def __init__(self, transport: Transport, signer: Signer, timeout_s: float) -> None:
         self._transport = transport
         self._signer = signer
+        self._timeout_s = timeout_s
 
     async def post(self, url: str, id: str, body: bytes) -> int:
         """The status of the answer to the event with this id.
@@ -49,7 +50,7 @@ class Sender:
         """
         headers = {**HEADERS, **self._signer.headers(id, body)}
         request = httpx.Request("POST", url, headers=headers, content=body)
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(self._timeout_s):
             response = await self._transport.handle_async_request(request)
         try:
             await _read_some(response)
@@ -71,13 +72,16 @@ async def _read_some(response: httpx.Response) -> None:
 
 @asynccontextmanager
 async def open_sender(
-    signer: Signer, addresses: PublicAddresses, tls: ssl.SSLContext | None = None
+    signer: Signer,
+    addresses: PublicAddresses,
+    tls: ssl.SSLContext | None = None,
+    timeout_s: float = TIMEOUT_S,
 ) -> AsyncIterator[Sender]:
     """A sender that asks these addresses; it trusts whom the machine trusts, or `tls`."""
     trusted = tls or ssl.create_default_context()
     transport = Transport(trusted, KEEP_ALIVE_S, look_up=addresses, direct=True)
     try:
-        yield Sender(transport, signer)
+        yield Sender(transport, signer, timeout_s)
     finally:
         await transport.aclose()
         addresses.close()
