@@ -122,6 +122,7 @@ class Job(Base):
         # `finished_at` is set with the terminal state, in the same statement.
         Index(
             "ix_jobs_webhook",
+            "lane",
             "webhook_due_at",
             postgresql_where=text(_ENDED_WITH_WEBHOOK),
             sqlite_where=text(_ENDED_WITH_WEBHOOK),

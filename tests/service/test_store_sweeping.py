@@ -20,7 +20,10 @@ STEPS: dict[str, tuple[Step, str]] = {
     "due": (lambda store, limit: store.sweeping.due(limit), "ix_jobs_queued"),
     "rescue": (lambda store, limit: store.sweeping.rescue(limit), "ix_jobs_leased"),
     "overdue": (lambda store, limit: store.sweeping.overdue(limit), "ix_jobs_deadline"),
-    "webhooks": (lambda store, limit: store.sweeping.webhooks(limit, 60.0), "ix_jobs_webhook"),
+    "webhooks": (
+        lambda store, limit: store.sweeping.webhooks(Lane.BULK, limit, 60.0),
+        "ix_jobs_webhook",
+    ),
 }
 COLUMNS = {
     "due": "wake_at",
@@ -194,7 +197,8 @@ async def test_a_step_finds_its_rows_by_index(store: Store, backend: str, step: 
     found = await plan(store, backend, take(store, 10))
     # Searched by the moment, not merely read from one end to the other.
     column = COLUMNS[step]
-    searched = rf"{index} \({column}<\?\)|{index} on jobs .*\n *Index Cond: \({column} <="
+    lane = r"(lane=\? AND )?"
+    searched = rf"{index} \({lane}{column}<\?\)|{index} on jobs .*\n *Index Cond: .*\({column} <="
     assert re.search(searched, found), found
     assert "Seq Scan on jobs" not in found
 

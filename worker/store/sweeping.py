@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from models import Job, JobState, clock
+from models import Job, JobState, Lane, clock
 from worker.errors import Category
 from worker.store.blame import POISON_AT, Lost, charged, notice
 from worker.store.holds import NO_LEASE
@@ -24,6 +24,9 @@ from worker.store.side import Side, unbroken
 DOUBLINGS = 6
 
 Columns = TypeVarTuple("Columns")
+
+# A webhook that is to be tried now.
+ENDED_AND_DUE = Job.webhook_due_at <= clock(), Job.finished_at.is_not(None)
 
 
 class Due(NamedTuple):
@@ -117,21 +120,22 @@ class Sweeping(Side):
         return await self._change(where, Job.deadline_at, changes, limit)
 
     @unbroken
-    async def webhooks(self, limit: int, for_s: float) -> Sequence[Job]:
-        """Ended jobs whose webhook is due: each is a try more, and due again in `for_s` seconds.
+    async def webhooks(self, lane: Lane, limit: int, for_s: float) -> Sequence[Job]:
+        """Ended jobs of the lane whose webhook is due: a try more for each.
 
-        Whoever takes them says before what became of the try; else it has died.
+        They are due again in `for_s` seconds. Whoever takes them says before what became of the
+        try; else it has died.
         """
-        where = Job.webhook_due_at <= clock(), Job.finished_at.is_not(None)
+        where = Job.lane == lane.value, *ENDED_AND_DUE
         changes = {"webhook_due_at": clock(for_s), "webhook_tries": Job.webhook_tries + 1}
         return await self._change(where, Job.webhook_due_at, changes, limit)
 
     @unbroken
     async def webhook_waits(self) -> bool:
         """Whether an ended job's webhook is due."""
-        due = Job.webhook_due_at <= clock(), Job.finished_at.is_not(None)
+        found = select(Job.id).where(*ENDED_AND_DUE).limit(1)
         async with self._session() as session:
-            return await session.scalar(select(Job.id).where(*due).limit(1)) is not None
+            return await session.scalar(found) is not None
 
     @unbroken
     async def webhook_later(self, id: str, tries: int, for_s: float) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import httpx
 
-from models import Job
+from models import Job, Lane
 from worker.errors import StoreAway
 from worker.store import Sweeping
 from worker.webhooks.event import body_of, event_id
@@ -65,15 +65,17 @@ class Deliveries:
                     under_way.create_task(self._deliver(job)).add_done_callback(self._freed)
 
     async def _taken(self) -> Sequence[Job]:
-        limit = min(self._free, PORTION)
+        """A portion of those that are due, the interactive lane's first."""
+        limit, taken = min(self._free, PORTION), list[Job]()
         try:
             if self._sender is None:
                 await self._warn()
                 return []
-            taken = await self._store.webhooks(limit, TAKEN_S) if limit else []
+            for lane in (Lane.INTERACTIVE, Lane.BULK):
+                if limit > len(taken):
+                    taken += await self._store.webhooks(lane, limit - len(taken), TAKEN_S)
         except Exception as error:  # not even a fault of ours may end a process that streams
             logger.warning("webhooks wait: %s", _reason(error))
-            return []
         if taken:
             self.look()  # there may be more
         return taken

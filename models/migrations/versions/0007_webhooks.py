@@ -20,9 +20,8 @@ def upgrade() -> None:
     tries = sa.Column("webhook_tries", sa.Integer(), server_default=sa.text("0"), nullable=False)
     op.add_column("jobs", tries)
     ended = sa.text("webhook_due_at IS NOT NULL AND finished_at IS NOT NULL")
-    op.create_index(
-        "ix_jobs_webhook", "jobs", ["webhook_due_at"], postgresql_where=ended, sqlite_where=ended
-    )
+    columns = ["lane", "webhook_due_at"]
+    op.create_index("ix_jobs_webhook", "jobs", columns, postgresql_where=ended, sqlite_where=ended)
 
 
 def downgrade() -> None:
