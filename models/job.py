@@ -10,6 +10,7 @@ from models.states import JobState, Lane
 
 _STATES = ", ".join(f"'{state.value}'" for state in JobState)
 _LANES = ", ".join(f"'{lane.value}'" for lane in Lane)
+_ENDED_WITH_WEBHOOK = "webhook_due_at IS NOT NULL AND finished_at IS NOT NULL"
 
 
 class Job(Base):
@@ -76,6 +77,12 @@ class Job(Base):
     # When request and output were removed at their owner's wish; the rest of the row stays.
     erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
+    # Who is told of the end. It is due from the start, and counts once the job has ended; None
+    # when it was delivered, or given up.
+    webhook_url: Mapped[str | None] = mapped_column(String(2048))
+    webhook_due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    webhook_tries: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+
     __table_args__ = (
         UniqueConstraint("tenant", "idempotency_key"),
         CheckConstraint(f"state IN ({_STATES})", name="state"),
@@ -117,5 +124,13 @@ class Job(Base):
             "lease_owner",
             postgresql_where=text("state = 'in_progress'"),
             sqlite_where=text("state = 'in_progress'"),
+        ),
+        # `finished_at` is set with the terminal state, in the same statement.
+        Index(
+            "ix_jobs_webhook",
+            "lane",
+            "webhook_due_at",
+            postgresql_where=text(_ENDED_WITH_WEBHOOK),
+            sqlite_where=text(_ENDED_WITH_WEBHOOK),
         ),
     )

@@ -33,7 +33,7 @@ class Deltaworks:
         Args:
             request: the body; `stream` need not be given, every job is streamed.
             fields: the other fields of a job request: `id`, `idempotency_key`, `lane`,
-                `scheduled_at`, `deadline_at`, `metadata`.
+                `scheduled_at`, `deadline_at`, `metadata`, `webhook`.
 
         Returns:
             The job object. Nothing waits for the job to run.

@@ -1,6 +1,7 @@
 """The sweep: what nobody else does, every few seconds, in small portions, in several copies."""
 
 import logging
+from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
@@ -24,22 +25,32 @@ LEASES_REMEMBERED = 2
 
 
 class Sweep:
-    """One turn stages due jobs, rescues expired leases, ends overdue jobs, announces ends."""
+    """One turn stages due jobs, rescues expired leases, ends overdue jobs, announces ends, and has
+    this process look for webhooks that are due.
+    """
 
     def __init__(
-        self, store: Store, log: Log, wake: Wake, leases: Leases, settings: Settings
+        self,
+        store: Store,
+        log: Log,
+        wake: Wake,
+        leases: Leases,
+        settings: Settings,
+        look_for_webhooks: Callable[[], None],
     ) -> None:
         self._store = store
         self._log = log
         self._wake = wake
         self._leases = leases
         self._settings = settings
+        self._look_for_webhooks = look_for_webhooks
 
     async def turn(self) -> None:
         """Take one portion of each kind of work."""
         await self._end_overdue()
         await self._rescue()
         await self._stage()
+        self._look_for_webhooks()
         try:
             await self._announce()
         except (RedisError, OSError) as error:

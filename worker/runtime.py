@@ -34,6 +34,7 @@ from worker.spool import Spool, SpoolFolder
 from worker.store import Store, connect, fingerprint, require_schema
 from worker.submission import Submission
 from worker.upstream import open_client
+from worker.webhooks import Deliveries, PublicAddresses, Sender, Signer, open_sender
 
 logger = logging.getLogger(__name__)
 
@@ -110,13 +111,15 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
         await serve(stack, "limiter", limiter.run())
         spool = Spool(_spool_folder(chosen, store), store.holds, client.log, chosen)
         await serve(stack, "spool", spool.run())
+        deliveries = Deliveries(store.sweeping, await _sender(stack, chosen))
+        await serve(stack, "webhooks", deliveries.run())
         await serve(stack, "stop", _stop_cancelled(client.follower.hub, leases))
         _settle_garbage()
         yield Worker(
             client=client,
             execution=Execution(
                 leases=leases,
-                settling=Settling(store.holds, spool),
+                settling=Settling(store.holds, spool, deliveries.look),
                 publisher=publisher,
                 http=http,
                 router=Router(catalog, store.suspensions),
@@ -126,8 +129,18 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
             ),
             leases=leases,
             publisher=publisher,
-            sweep=Sweep(store, client.log, app.wake, leases, chosen),
+            sweep=Sweep(store, client.log, app.wake, leases, chosen, deliveries.look),
         )
+
+
+async def _sender(stack: AsyncExitStack, chosen: Settings) -> Sender | None:
+    secret = chosen.webhook_secret
+    if secret is None:
+        return None
+    addresses = PublicAddresses(private=chosen.webhook_private)
+    return await stack.enter_async_context(
+        open_sender(Signer(secret.get_secret_value().split()), addresses)
+    )
 
 
 def _spool_folder(chosen: Settings, store: Store) -> SpoolFolder:

@@ -3,6 +3,7 @@
 Every duration is in seconds and its name ends in `_s`.
 """
 
+from base64 import b64decode
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +28,10 @@ BROKER_SCHEMES = ("redis://", "rediss://", "redis+socket://", "sentinel://", "am
 # What both of them understand.
 SHARED_SCHEMES = ("redis://", "rediss://")
 
+
+# Standard Webhooks, "Signature scheme": how a secret is written, and its bytes.
+WEBHOOK_SECRET = "whsec_"  # noqa: S105  what every secret begins with
+LEAST_SECRET, MOST_SECRET = 24, 64
 
 # Ten years: what is longer is a slip, or infinite, and no clock can add it up.
 LONGEST_S = 10 * 365 * 86_400.0
@@ -101,6 +106,12 @@ class Settings(BaseSettings):
     # Signs read tokens; unset: a file in `home`. Several gateways need the same.
     token_secret: SecretStr | None = Field(None, min_length=16)
 
+    # Signs webhooks: `whsec_` and base64, as Standard Webhooks has it. Two, with a space between
+    # them, while one takes the other's place. Gateways and workers need the same.
+    webhook_secret: SecretStr | None = None
+    # Whether webhooks may go to addresses that are not public, and by http.
+    webhook_private: bool = False
+
     @field_validator("*")
     @classmethod
     def _duration_has_an_end(cls, value: object, info: ValidationInfo) -> object:
@@ -116,6 +127,17 @@ class Settings(BaseSettings):
         if url is not None and not url.startswith(schemes):
             raise ValueError(f"begins with none of {', '.join(schemes)}")  # may hold a password
         return url
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _secret_can_sign(cls, given: SecretStr | None) -> SecretStr | None:
+        secrets = None if given is None else given.get_secret_value().split()
+        if secrets is not None and not (secrets and all(map(_can_sign, secrets))):
+            raise ValueError(
+                f"is not {WEBHOOK_SECRET} and the base64 of {LEAST_SECRET} to {MOST_SECRET} random "
+                "bytes; make one: echo whsec_$(openssl rand -base64 32)"
+            )
+        return given
 
     @model_validator(mode="after")
     def _settings_go_together(self) -> "Settings":
@@ -158,6 +180,14 @@ class Settings(BaseSettings):
     def closed_log_life_s(self, lane: str) -> float:
         """Seconds that a finished job's log is kept."""
         return self.bulk_log_ttl_s if lane == "bulk" else self.log_ttl_s
+
+
+def _can_sign(secret: str) -> bool:
+    try:
+        key = b64decode(secret.removeprefix(WEBHOOK_SECRET), validate=True)
+    except ValueError:
+        return False
+    return secret.startswith(WEBHOOK_SECRET) and LEAST_SECRET <= len(key) <= MOST_SECRET
 
 
 @cache

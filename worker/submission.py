@@ -13,7 +13,7 @@ from worker.catalog import Catalog
 from worker.channel.announce import announce_end
 from worker.channel.log import Log
 from worker.errors import Category, Conflict, InvalidRequest, StoreAway, Throttled
-from worker.request import ID_PATTERN, JobRequest, rejected, validate
+from worker.request import ID_PATTERN, JobRequest, WebhookTerms, rejected, validate
 from worker.settings import Settings
 from worker.store import Jobs
 
@@ -42,6 +42,9 @@ class Submission:
         self._wake = wake
         self._catalog = catalog
         self._settings = settings
+        self._webhooks = WebhookTerms(
+            signed=settings.webhook_secret is not None, private=settings.webhook_private
+        )
         # By tenant and lane: how many jobs wait, counted when, and added to since.
         self._waiting: dict[tuple[str, str], tuple[float, int]] = {}
 
@@ -66,10 +69,18 @@ class Submission:
             StoreAway: nothing was stored, or, where it is `unsure`, perhaps the job was: the same
                 id or idempotency key finds it.
         """
-        request = validate(document, self._catalog, self._settings.max_request_bytes)
-        request = replace(request, retry_of=retry_of)
+        request = replace(self.validate(document), retry_of=retry_of)
         await self._check_queue(tenant, request.lane)
         return await self._accept(request, request.id or new_id(), tenant)
+
+    def validate(self, document: object) -> JobRequest:
+        """The job request that the document holds, by this process's settings.
+
+        Raises:
+            InvalidRequest: names the field at fault.
+        """
+        most_bytes = self._settings.max_request_bytes
+        return validate(document, self._catalog, most_bytes, self._webhooks)
 
     async def submit_message(self, document: object, task_id: str) -> Job | None:
         """Accept a job request that came as a message: its sender is not there for an answer.
@@ -86,7 +97,7 @@ class Submission:
             logger.error("a message to %s was dropped: its id is no job id", "deltaworks.submit")
             return None
         try:
-            request = validate(document, self._catalog, self._settings.max_request_bytes)
+            request = self.validate(document)
         except InvalidRequest as error:
             return await self._reject(id, document, error)
         try:
@@ -117,7 +128,7 @@ class Submission:
         return job
 
     async def _reject(self, id: str, document: object, error: InvalidRequest) -> Job | None:
-        request = rejected(document)
+        request = rejected(document, self._webhooks)
         ended = {
             "state": JobState.FAILED.value,
             "attempt": 1,

@@ -38,7 +38,7 @@ class Process:
         self.store = store
         self.leases = Leases(store.holds, lease_s, RENEW_S)
         self.spool = Spool(folder, store.holds, Log(redis), Settings())
-        self.settling = Settling(store.holds, self.spool)
+        self.settling = Settling(store.holds, self.spool, lambda: None)
 
     async def hold(self, lane: str = "interactive") -> Hold:
         """A job that has just got its whole text."""

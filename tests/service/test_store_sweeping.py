@@ -20,6 +20,16 @@ STEPS: dict[str, tuple[Step, str]] = {
     "due": (lambda store, limit: store.sweeping.due(limit), "ix_jobs_queued"),
     "rescue": (lambda store, limit: store.sweeping.rescue(limit), "ix_jobs_leased"),
     "overdue": (lambda store, limit: store.sweeping.overdue(limit), "ix_jobs_deadline"),
+    "webhooks": (
+        lambda store, limit: store.sweeping.webhooks(Lane.BULK, limit, 60.0),
+        "ix_jobs_webhook",
+    ),
+}
+COLUMNS = {
+    "due": "wake_at",
+    "rescue": "lease_until",
+    "overdue": "deadline_at",
+    "webhooks": "webhook_due_at",
 }
 
 
@@ -53,6 +63,8 @@ async def ready(store: Store, step: str, count: int) -> list[str]:
     if step == "rescue":
         return await fill(store, count, "in_progress")
     past = datetime.now(UTC) + PAST
+    if step == "webhooks":
+        return await fill(store, count, "completed", finished_at=past, webhook_due_at=past)
     return (
         await fill(store, count, deadline_at=past)
         if step == "overdue"
@@ -133,7 +145,7 @@ async def test_a_step_takes_no_more_than_its_portion_the_oldest_first(
 ) -> None:
     take, _ = STEPS[step]
     now = datetime.now(UTC)
-    column = {"due": "wake_at", "rescue": "lease_until", "overdue": "deadline_at"}[step]
+    column = COLUMNS[step]
     ids = await ready(store, step, 30)
     for age, id in enumerate(ids):
         await set_columns(store, id, **{column: now - timedelta(seconds=100 + age)})
@@ -177,14 +189,16 @@ async def plan(store: Store, backend: str, step: Awaitable[Any]) -> str:
 async def test_a_step_finds_its_rows_by_index(store: Store, backend: str, step: str) -> None:
     await fill(store, 1000, JobState.COMPLETED.value)
     later = datetime.now(UTC) + timedelta(hours=1)
-    await fill(store, 1000, wake_at=later)
+    past = datetime.now(UTC) + PAST
+    await fill(store, 1000, wake_at=later, webhook_due_at=past)
     await fill(store, 1000, "in_progress", lease_until=later)
     await ready(store, step, 3)
     take, index = STEPS[step]
     found = await plan(store, backend, take(store, 10))
     # Searched by the moment, not merely read from one end to the other.
-    column = {"due": "wake_at", "rescue": "lease_until", "overdue": "deadline_at"}[step]
-    searched = rf"{index} \({column}<\?\)|{index} on jobs .*\n *Index Cond: \({column} <="
+    column = COLUMNS[step]
+    lane = r"(lane=\? AND )?"
+    searched = rf"{index} \({lane}{column}<\?\)|{index} on jobs .*\n *Index Cond: .*\({column} <="
     assert re.search(searched, found), found
     assert "Seq Scan on jobs" not in found
 

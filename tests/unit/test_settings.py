@@ -5,6 +5,8 @@ import pytest
 from worker.errors import ConfigurationError
 from worker.settings import PREFIX, Settings, load
 
+WHSEC = "whsec_" + "A" * 32
+
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
@@ -71,6 +73,11 @@ def test_an_open_log_outlives_an_attempt(environment: pytest.MonkeyPatch) -> Non
         ({"lease_s": "1"}, "RENEW_S=10 leaves no second try"),
         ({"broker_url": "amqp://host"}, "BROKER_URL names a broker that cannot carry"),
         ({"redis_url": "host:6379"}, "REDIS_URL"),
+        ({"webhook_secret": "secret"}, "WEBHOOK_SECRET: is not whsec_ and the base64 of 24 to 64"),
+        ({"webhook_secret": "whsec_!!"}, "WEBHOOK_SECRET"),
+        ({"webhook_secret": "whsec_c2hvcnQ="}, "WEBHOOK_SECRET"),
+        ({"webhook_secret": f"{WHSEC} whsec_c2hvcnQ="}, "WEBHOOK_SECRET"),
+        ({"webhook_secret": " "}, "WEBHOOK_SECRET"),
     ],
 )
 def test_what_cannot_work_is_refused_with_its_name(
@@ -87,6 +94,7 @@ def test_all_faults_are_told_at_once(environment: pytest.MonkeyPatch) -> None:
 
 def test_no_password_is_told(environment: pytest.MonkeyPatch) -> None:
     urls = {"redis_url": "http://me:secret@host", "broker_url": "me:secret@host"}
+    urls |= {"webhook_secret": "whsec_secret"}
     with pytest.raises(ConfigurationError) as caught:
         loaded(environment, **urls, streams="0")
     assert "secret" not in str(caught.value)
@@ -97,3 +105,12 @@ def test_no_password_is_told(environment: pytest.MonkeyPatch) -> None:
 def test_settings_do_not_change(environment: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="frozen"):
         loaded(environment).streams = 1  # type: ignore[misc]
+
+
+def test_one_webhook_secret_signs_and_two_while_they_change(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    for given in (WHSEC, f"{WHSEC} {WHSEC.lower().replace('a', 'B')}"):
+        secret = loaded(environment, webhook_secret=given).webhook_secret
+        assert secret is not None and secret.get_secret_value() == given
+        assert "AAAA" not in repr(secret)

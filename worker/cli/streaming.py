@@ -39,13 +39,12 @@ def follow(job: str, after: str | None, *, json: bool) -> int:
 async def _run(asked: dict[str, object], joining: "Future[Membership] | None", json: bool) -> int:
     from worker.cli.jobs import with_model
     from worker.cli.watch import Watch, view
-    from worker.request import validate
     from worker.runtime import open_client_runtime
 
     async with open_client_runtime() as client:
         seen = view(json)
         asked = await with_model(client, asked)
-        validate(asked, client.catalog, client.settings.max_request_bytes)
+        client.submission.validate(asked)
         if client.catalog.simulated:
             seen.note(SIMULATED)
         if joining is not None:

@@ -32,11 +32,15 @@ Write = Callable[[bool], Awaitable[bool]]
 
 
 class Settling:
-    """Writes the ends, retries and deferrals of one process."""
+    """Writes the ends, retries and deferrals of one process.
 
-    def __init__(self, holds: Holds, spool: Spool) -> None:
+    Where a job with a webhook has ended `look_for_webhooks` is called.
+    """
+
+    def __init__(self, holds: Holds, spool: Spool, look_for_webhooks: Callable[[], None]) -> None:
         self._holds = holds
         self._spool = spool
+        self._look_for_webhooks = look_for_webhooks
 
     async def settle(self, hold: Hold, record: Attempt | None) -> bool:
         """End the job as its columns say.
@@ -53,6 +57,8 @@ class Settling:
         except StoreAway:
             await self._spool.keep(Settlement.of(job, record))
             return False
+        if job.webhook_url is not None:
+            self._look_for_webhooks()
         return True
 
     async def next_attempt(self, hold: Hold, charge: str | None, record: Attempt | None) -> None:

@@ -118,7 +118,12 @@ async def retry(request: Request) -> Response:
         raise Conflict(f"job {job.id}: is {job.state}; wait for its end, or cancel it")
     if job.erased_at is not None or not job.request:
         raise Conflict(f"job {job.id}: has no request any more; submit it anew")
-    document = {"request": job.request, "lane": job.lane, "metadata": job.labels}
+    document = {
+        "request": job.request,
+        "lane": job.lane,
+        "metadata": job.labels,
+        "webhook": job.webhook_url,
+    }
     given = {name: value for name, value in document.items() if value is not None}
     if key := request.headers.get("idempotency-key"):
         given["idempotency_key"] = key

@@ -3,9 +3,19 @@
 envelope   the job request itself, and what becomes of it
 body       the chat-completions body in it
 values     values as errors may show them
+webhook    whom the job's end is told to
 """
 
 from worker.request.envelope import ID_PATTERN, JobRequest, rejected, validate
 from worker.request.values import object_of, shown
+from worker.request.webhook import WebhookTerms
 
-__all__ = ["ID_PATTERN", "JobRequest", "object_of", "rejected", "shown", "validate"]
+__all__ = [
+    "ID_PATTERN",
+    "JobRequest",
+    "WebhookTerms",
+    "object_of",
+    "rejected",
+    "shown",
+    "validate",
+]

@@ -1,7 +1,11 @@
 """The job request: one validation for every way in.
 
     {"request": {a chat-completions body}, "id"?, "idempotency_key"?, "lane"?, "scheduled_at"?,
-     "deadline_at"?, "metadata"?}
+     "deadline_at"?, "metadata"?, "webhook"?}
+
+`webhook` is a URL to which one signed POST says how the job ended: `{"id", "object": "event",
+"created_at", "type": "job.completed", "data": {the job object}}`, or `job.incomplete`,
+`job.failed`, `job.cancelled`; see `worker.webhooks`.
 
 Nothing here looks at the database or the network. What is valid comes out repaired (NUL and lone
 surrogates become U+FFFD, as the output's do) and with `stream: true`; what is not raises one
@@ -19,6 +23,7 @@ from worker.catalog import Catalog
 from worker.errors import InvalidRequest
 from worker.request.body import MODEL_NAME, body_of
 from worker.request.values import named, object_of, shown
+from worker.request.webhook import WebhookTerms, webhook_of
 from worker.text import repair
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{16,64}")
@@ -28,8 +33,10 @@ METADATA_PAIRS, METADATA_KEY, METADATA_VALUE = 16, 64, 512
 IDEMPOTENCY_KEY = 255
 # Far enough from the calendar's ends for every zone and every deadline.
 FIRST_YEAR, LAST_YEAR = 1970, 9000
+NO_WEBHOOKS = WebhookTerms()
 FIELDS = (
     "request", "id", "idempotency_key", "lane", "scheduled_at", "deadline_at", "metadata",
+    "webhook",
 )  # fmt: skip
 
 
@@ -39,6 +46,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         hash: identifies the request for idempotency.
         retry_of: the job whose request this is once more.
+        webhook: the URL that is told of the job's end.
     """
 
     body: dict[str, object]
@@ -51,15 +59,22 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     deadline_at: datetime | None = None
     metadata: dict[str, str] | None = None
     retry_of: str | None = None
+    webhook: str | None = None
 
 
-def validate(document: object, catalog: Catalog, max_bytes: int) -> JobRequest:
+def validate(
+    document: object,
+    catalog: Catalog,
+    max_bytes: int,
+    webhooks: WebhookTerms = NO_WEBHOOKS,
+) -> JobRequest:
     """The job request that a decoded JSON document holds.
 
     Args:
         document: what the caller sent.
         catalog: the upstreams, one of which must serve the model.
         max_bytes: the largest request, measured as JSON in UTF-8.
+        webhooks: what a webhook may be.
 
     Raises:
         InvalidRequest: the first fault, by field.
@@ -76,12 +91,14 @@ def validate(document: object, catalog: Catalog, max_bytes: int) -> JobRequest:
     lane, metadata = _lane(envelope.get("lane")), _metadata(envelope.get("metadata"))
     scheduled_at = _moment(envelope.get("scheduled_at"), "scheduled_at")
     deadline_at = _moment(envelope.get("deadline_at"), "deadline_at")
+    webhook = webhook_of(envelope.get("webhook"), webhooks)
+    told = [] if webhook is None else [webhook]  # hashes of requests without one stay as they were
     if scheduled_at and deadline_at and deadline_at <= scheduled_at:
         raise InvalidRequest("deadline_at", "is not after scheduled_at", "give a later moment")
     return JobRequest(
         body=body,
         model=str(body["model"]),
-        hash=_hash([body, lane, metadata, scheduled_at, deadline_at]),
+        hash=_hash([body, lane, metadata, scheduled_at, deadline_at, *told]),
         id=_id(envelope.get("id")),
         idempotency_key=_idempotency_key(envelope.get("idempotency_key")),
         lane=lane,
@@ -89,17 +106,22 @@ def validate(document: object, catalog: Catalog, max_bytes: int) -> JobRequest:
         scheduled_at=scheduled_at if scheduled_at and scheduled_at > datetime.now(UTC) else None,
         deadline_at=deadline_at,
         metadata=metadata,
+        webhook=webhook,
     )
 
 
-def rejected(document: object) -> JobRequest:
+def rejected(document: object, webhooks: WebhookTerms = NO_WEBHOOKS) -> JobRequest:
     """An invalid request as far as it can be stored, to keep its failure under its id."""
     envelope = document if isinstance(document, dict) else {}
     lane = Lane.BULK if envelope.get("lane") == Lane.BULK else Lane.INTERACTIVE
     body = envelope.get("request")
     model = body.get("model") if isinstance(body, dict) else None
     model = repair(model)[:MODEL_NAME] if isinstance(model, str) else ""
-    return JobRequest(body={}, model=model, hash="", lane=lane)
+    try:
+        webhook = webhook_of(envelope.get("webhook"), webhooks)
+    except InvalidRequest:
+        webhook = None
+    return JobRequest(body={}, model=model, hash="", lane=lane, webhook=webhook)
 
 
 def _id(value: object) -> str | None:

@@ -231,4 +231,6 @@ def _columns(request: JobRequest, deadline_s: float) -> dict[str, object]:
         "deadline_at": request.deadline_at or deadline,
         "wake_at": starts or clock(FIRST_REWAKE_S),
         "wakes": 0 if starts else 1,
+        "webhook_url": request.webhook,
+        "webhook_due_at": clock() if request.webhook else None,
     }

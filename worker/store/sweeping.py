@@ -1,4 +1,5 @@
-"""Jobs as the sweep sees them: due for a wake-up, past their deadline, or left by a dead process.
+"""Jobs as the sweep sees them: due for a wake-up, past their deadline, or left by a dead process;
+and ended ones of which somebody is to be told.
 
 Each method takes one small portion, and may run in several copies at once: a row that another
 copy is changing is left to it.
@@ -12,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from models import Job, JobState, clock
+from models import Job, JobState, Lane, clock
 from worker.errors import Category
 from worker.store.blame import POISON_AT, Lost, charged, notice
 from worker.store.holds import NO_LEASE
@@ -23,6 +24,9 @@ from worker.store.side import Side, unbroken
 DOUBLINGS = 6
 
 Columns = TypeVarTuple("Columns")
+
+# A webhook that is to be tried now.
+ENDED_AND_DUE = Job.webhook_due_at <= clock(), Job.finished_at.is_not(None)
 
 
 class Due(NamedTuple):
@@ -114,6 +118,37 @@ class Sweeping(Side):
             "finished_at": clock(),
         }
         return await self._change(where, Job.deadline_at, changes, limit)
+
+    @unbroken
+    async def webhooks(self, lane: Lane, limit: int, for_s: float) -> Sequence[Job]:
+        """Ended jobs of the lane whose webhook is due: a try more for each.
+
+        They are due again in `for_s` seconds. Whoever takes them says before what became of the
+        try; else it has died.
+        """
+        where = Job.lane == lane.value, *ENDED_AND_DUE
+        changes = {"webhook_due_at": clock(for_s), "webhook_tries": Job.webhook_tries + 1}
+        return await self._change(where, Job.webhook_due_at, changes, limit)
+
+    @unbroken
+    async def webhook_waits(self) -> bool:
+        """Whether an ended job's webhook is due."""
+        found = select(Job.id).where(*ENDED_AND_DUE).limit(1)
+        async with self._session() as session:
+            return await session.scalar(found) is not None
+
+    @unbroken
+    async def webhook_later(self, id: str, tries: int, for_s: float) -> None:
+        """Have the webhook tried again in so many seconds, unless another has since taken it."""
+        taken = Job.id == id, Job.webhook_tries == tries, Job.webhook_due_at.is_not(None)
+        async with self._session() as session:
+            await session.execute(update(Job).where(*taken).values(webhook_due_at=clock(for_s)))
+
+    @unbroken
+    async def webhook_done(self, id: str) -> None:
+        """The webhook was delivered, or is given up."""
+        async with self._session() as session:
+            await session.execute(update(Job).where(Job.id == id).values(webhook_due_at=None))
 
     async def _change(
         self,

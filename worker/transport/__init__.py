@@ -9,6 +9,7 @@ transport    the pool of idle connections, and httpx's interface
 """
 
 from worker.transport.body import Body
+from worker.transport.dialing import Addresses
 from worker.transport.transport import Transport
 
-__all__ = ["Body", "Transport"]
+__all__ = ["Addresses", "Body", "Transport"]

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -21,6 +21,18 @@ NEXT_ADDRESS_S = 0.25
 
 # As `getaddrinfo` has them.
 Addresses = Sequence[tuple[Any, ...]]
+# The addresses of a host and port; connections are made to no other.
+LookUp = Callable[[str, int], Awaitable[Addresses]]
+
+
+async def look_up(host: str, port: int) -> Addresses:
+    """What the machine's resolver says.
+
+    Raises:
+        OSError: it knows no such name, or cannot say.
+    """
+    loop = asyncio.get_running_loop()
+    return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 class Route(NamedTuple):
@@ -50,9 +62,10 @@ class Route(NamedTuple):
 class Dialer:
     """Opens connections. Looks each name up once in a while, for all who ask meanwhile."""
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
+    def __init__(self, tls: ssl.SSLContext, look_up: LookUp) -> None:
         self._tls = tls
-        self._looked_up: dict[tuple[str, int], tuple[asyncio.Task[Addresses], float]] = {}
+        self._look_up = look_up
+        self._looked_up: dict[tuple[str, int], asyncio.Future[Addresses]] = {}
 
     async def dial(self, route: Route, connection: Connection, timeout_s: float | None) -> None:
         """Connect `connection` by the route.
@@ -118,18 +131,21 @@ class Dialer:
         connection.connection_made(transport)
 
     async def _addresses(self, host: str, port: int) -> Addresses:
-        loop = asyncio.get_running_loop()
-        known = self._looked_up.get((host, port))
-        if known is None or known[1] <= loop.time():
-            looking = asyncio.create_task(_look_up(host, port))
-            known = self._looked_up[host, port] = looking, loop.time() + ADDRESS_LIFE_S
-        looking, _ = known
+        looking = self._looked_up.get((host, port))
+        if looking is None:
+            looking = asyncio.ensure_future(self._look_up(host, port))
+            self._looked_up[host, port] = looking
+            loop = asyncio.get_running_loop()
+            loop.call_later(ADDRESS_LIFE_S, self._forget, host, port, looking)
         try:
             return await asyncio.shield(looking)
         except OSError:
-            if self._looked_up.get((host, port)) is known:
-                del self._looked_up[host, port]
+            self._forget(host, port, looking)
             raise
+
+    def _forget(self, host: str, port: int, looking: asyncio.Future[Addresses]) -> None:
+        if self._looked_up.get((host, port)) is looking:
+            del self._looked_up[host, port]
 
 
 def proxy_authorization(proxy: httpx.URL) -> dict[bytes, bytes]:
@@ -138,8 +154,3 @@ def proxy_authorization(proxy: httpx.URL) -> dict[bytes, bytes]:
         return {}
     token = base64.b64encode(unquote(proxy.userinfo.decode("ascii")).encode())
     return {b"proxy-authorization": b"Basic " + token}
-
-
-async def _look_up(host: str, port: int) -> Addresses:
-    loop = asyncio.get_running_loop()
-    return await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)

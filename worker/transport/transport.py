@@ -7,7 +7,7 @@ import httpx
 
 from worker.transport.body import Body
 from worker.transport.connection import Connection
-from worker.transport.dialing import Dialer, Route, proxy_authorization
+from worker.transport.dialing import Dialer, LookUp, Route, look_up, proxy_authorization
 from worker.transport.head import Head, encode
 from worker.transport.proxies import Proxies
 
@@ -25,6 +25,12 @@ class Transport(httpx.AsyncBaseTransport):
     head and for each piece of an iterated body; the others do not apply: a request is handed to
     the socket whole, and there is no pool to wait for.
 
+    Args:
+        tls: whom to trust.
+        keep_alive_s: see above.
+        look_up: a host's addresses.
+        direct: whether the environment's proxies are left aside.
+
     Attributes:
         open: the connections that are open or being opened, and where they lead.
 
@@ -32,9 +38,16 @@ class Transport(httpx.AsyncBaseTransport):
         httpx.UnsupportedProtocol: the environment names a proxy of a kind that is not known.
     """
 
-    def __init__(self, tls: ssl.SSLContext, keep_alive_s: float) -> None:
-        self._proxies = Proxies()
-        self._dialer = Dialer(tls)
+    def __init__(
+        self,
+        tls: ssl.SSLContext,
+        keep_alive_s: float,
+        *,
+        look_up: LookUp = look_up,
+        direct: bool = False,
+    ) -> None:
+        self._proxies = None if direct else Proxies()
+        self._dialer = Dialer(tls, look_up)
         self._keep_alive_s = keep_alive_s
         self.open: dict[Connection, Route] = {}
         self._idle: dict[Route, dict[Connection, asyncio.TimerHandle]] = {}
@@ -88,7 +101,8 @@ class Transport(httpx.AsyncBaseTransport):
         if url.scheme not in PORTS:
             raise httpx.UnsupportedProtocol(f"{url.scheme}: not http or https")
         host = url.raw_host.decode("ascii")
-        return Route(url.scheme, host, url.port or PORTS[url.scheme], self._proxies.proxy_for(url))
+        proxy = None if self._proxies is None else self._proxies.proxy_for(url)
+        return Route(url.scheme, host, url.port or PORTS[url.scheme], proxy)
 
     def _kept(self, route: Route) -> Connection | None:
         idle = self._idle.get(route)

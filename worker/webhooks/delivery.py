@@ -1,0 +1,131 @@
+"""Who is told when, and when again: the database says it, so that several processes may deliver.
+
+A row is taken by putting its webhook off for longer than a try lasts. Should the process die
+meanwhile, it is simply due again.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+
+import httpx
+
+from models import Job, Lane
+from worker.errors import StoreAway
+from worker.store import Sweeping
+from worker.webhooks.event import body_of, event_id
+from worker.webhooks.sender import TIMEOUT_S, Sender
+from worker.webhooks.silence import Silence
+
+logger = logging.getLogger(__name__)
+
+# Seconds from one try to the next: Standard Webhooks, "Deliverability and reliability", the
+# example of a retry schedule. After the last one the webhook is given up.
+RETRIES_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
+# Each wait is longer by up to this part of it, so that what failed together does not come again
+# together.
+JITTER = 0.2
+# How many are under way at a time in a process, and taken at a time.
+AT_ONCE, PORTION = 50, 20
+# For so long a taken webhook is another's: a try and its writing down, and some.
+TAKEN_S = 4 * TIMEOUT_S
+GONE = 410
+SILENT = "not asked, as it has been silent"
+
+
+class Deliveries:
+    """Delivers the webhooks that are due whenever somebody says that there may be some.
+
+    Args:
+        store: where they are due.
+        sender: None where there is no secret; then they wait for a process that has one.
+    """
+
+    def __init__(self, store: Sweeping, sender: Sender | None) -> None:
+        self._store = store
+        self._sender = sender
+        self._silence = Silence()
+        self._asked = asyncio.Event()
+        self._free = AT_ONCE
+        self._warned = False
+
+    def look(self) -> None:
+        """Look soon for webhooks that are due."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Deliver until cancelled; what is under way then is due again `TAKEN_S` later."""
+        async with asyncio.TaskGroup() as under_way:
+            while True:
+                await self._asked.wait()
+                self._asked.clear()
+                for job in await self._taken():
+                    self._free -= 1
+                    under_way.create_task(self._deliver(job)).add_done_callback(self._freed)
+
+    async def _taken(self) -> Sequence[Job]:
+        """A portion of those that are due, the interactive lane's first."""
+        limit, taken = min(self._free, PORTION), list[Job]()
+        try:
+            if self._sender is None:
+                await self._warn()
+                return []
+            for lane in (Lane.INTERACTIVE, Lane.BULK):
+                if limit > len(taken):
+                    taken += await self._store.webhooks(lane, limit - len(taken), TAKEN_S)
+        except Exception as error:  # not even a fault of ours may end a process that streams
+            logger.warning("webhooks wait: %s", _reason(error))
+        if taken:
+            self.look()  # there may be more
+        return taken
+
+    def _freed(self, _: object) -> None:
+        if self._free == 0:
+            self.look()  # more may be due for which there was no room
+        self._free += 1
+
+    async def _warn(self) -> None:
+        if not self._warned and await self._store.webhook_waits():
+            self._warned = True
+            logger.warning("webhooks wait: set DELTAWORKS_WEBHOOK_SECRET for workers as well")
+
+    async def _deliver(self, job: Job) -> None:
+        try:
+            await self._write_down(job, await self._told(job, job.webhook_url or ""))
+        except Exception as error:  # as above
+            logger.warning("job %s: its webhook is sent again: %s", job.id, _reason(error))
+
+    async def _told(self, job: Job, url: str) -> int | str:
+        """The status that the receiver answered with, or what came in the way."""
+        assert self._sender is not None
+        try:
+            if self._silence.lasts(url):
+                return SILENT  # a try all the same: what it would come to is known
+            status = await self._sender.post(url, event_id(job), body_of(job))
+        except Exception as error:  # whatever a stranger's server and its name can bring about
+            if isinstance(error, TimeoutError | httpx.ConnectError):
+                self._silence.begins(url)
+            # Messages may quote the URL, and its query be a secret.
+            return type(error.__cause__ or error).__name__
+        self._silence.ends(url)
+        return status
+
+    async def _write_down(self, job: Job, said: int | str) -> None:
+        tries = job.webhook_tries
+        if isinstance(said, int) and 200 <= said < 300:
+            logger.info("job %s: its webhook was delivered: %d", job.id, said)
+            await self._store.webhook_done(job.id)
+        elif said == GONE or tries > len(RETRIES_S):
+            logger.error("job %s: its webhook is given up at try %d: %s", job.id, tries, said)
+            await self._store.webhook_done(job.id)
+        else:
+            wait_s = RETRIES_S[tries - 1] * random.uniform(1, 1 + JITTER)  # noqa: S311  no secret
+            level = logging.INFO if said == SILENT else logging.WARNING
+            logger.log(level, "job %s: its webhook waits after try %d: %s", job.id, tries, said)
+            await self._store.webhook_later(job.id, tries, wait_s)
+
+
+def _reason(error: Exception) -> str:
+    """What may be logged of an error: messages of others may quote the URL, or a row."""
+    return str(error) if isinstance(error, StoreAway) else type(error).__name__
