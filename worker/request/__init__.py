@@ -5,7 +5,10 @@ body       the chat-completions body in it
 values     values as errors may show them
 """
 
-from worker.request.envelope import ID_PATTERN, JobRequest, rejected, validate
-from worker.request.values import object_of, shown
+from worker.request.envelope import ID_PATTERN, JobRequest, as_response, rejected, validate
+from worker.request.values import named, object_of, shown
 
-__all__ = ["ID_PATTERN", "JobRequest", "object_of", "rejected", "shown", "validate"]
+__all__ = [
+    "ID_PATTERN", "JobRequest", "as_response", "named", "object_of", "rejected", "shown",
+    "validate",
+]  # fmt: skip

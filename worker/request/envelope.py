@@ -13,13 +13,14 @@ import re
 from datetime import UTC, datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from models import Lane
 from worker.catalog import Catalog
 from worker.errors import InvalidRequest
 from worker.request.body import MODEL_NAME, body_of
 from worker.request.values import named, object_of, shown
-from worker.text import repair
+from worker.text import repair, repair_document
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
@@ -39,6 +40,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         hash: identifies the request for idempotency.
         retry_of: the job whose request this is once more.
+        response_fields: what a response repeats of its request; None where it is none.
     """
 
     body: dict[str, object]
@@ -51,6 +53,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     deadline_at: datetime | None = None
     metadata: dict[str, str] | None = None
     retry_of: str | None = None
+    response_fields: dict[str, object] | None = None
 
 
 def validate(document: object, catalog: Catalog, max_bytes: int) -> JobRequest:
@@ -90,6 +93,12 @@ def validate(document: object, catalog: Catalog, max_bytes: int) -> JobRequest:
         deadline_at=deadline_at,
         metadata=metadata,
     )
+
+
+def as_response(request: JobRequest, fields: dict[str, object]) -> JobRequest:
+    """The request as one for a response, which repeats these fields."""
+    kept = {name: repair_document(value) for name, value in fields.items()}
+    return replace(request, response_fields=kept, hash=_hash([request.hash, kept]))
 
 
 def rejected(document: object) -> JobRequest:

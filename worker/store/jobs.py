@@ -19,7 +19,7 @@ FIRST_REWAKE_S = 60.0
 
 
 # What of a job its owner may have erased.
-CONTENT = ("output_text", "output", "parts", "labels", "error_message")
+CONTENT = ("output_text", "output", "parts", "labels", "error_message", "response_fields")
 
 
 class Listing(Struct, frozen=True, kw_only=True):
@@ -227,6 +227,7 @@ def _columns(request: JobRequest, deadline_s: float) -> dict[str, object]:
         "lane": request.lane.value,
         "labels": request.metadata,
         "retry_of": request.retry_of,
+        "response_fields": request.response_fields,
         "scheduled_at": starts,
         "deadline_at": request.deadline_at or deadline,
         "wake_at": starts or clock(FIRST_REWAKE_S),
