@@ -1,4 +1,4 @@
-"""Outputs of made-up attempts: as channel events cut at will, as rows, and as a client hears them."""
+"""Made-up attempts: as channel events cut at will, as rows, and as a client hears them."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime

@@ -12,6 +12,7 @@ from models import TERMINAL, Attempt, Job, JobState, clock
 from models.base import UtcDateTime
 from worker.errors import Conflict, JobNotFound
 from worker.request import JobRequest
+from worker.store.settlement import columns_of
 from worker.store.side import Side, resolving, unbroken
 
 # When a wake-up is sent again should the job still be queued; doubles each time.
@@ -141,6 +142,21 @@ class Jobs(Side):
         query = select(Attempt).where(Attempt.job_id == id).order_by(Attempt.number)
         async with self._session() as session:
             return list(await session.scalars(query))
+
+    @unbroken
+    async def keep_lost(self, attempt: Attempt) -> None:
+        """Keep the row of a request whose holder cannot write it any more, unless it has been.
+
+        Nobody knows when it began: after the request before it, or after the job did.
+        """
+        mine = select(func.max(Attempt.finished_at)).where(Attempt.job_id == attempt.job_id)
+        before = mine.where(Attempt.number < attempt.number).scalar_subquery()
+        began = select(Job.started_at).where(Job.id == attempt.job_id).scalar_subquery()
+        moments = {"started_at": func.coalesce(before, began, clock()), "finished_at": clock()}
+        values = columns_of(attempt) | moments
+        statement = self._insert(Attempt).values(values).on_conflict_do_nothing()
+        async with self._session() as session:
+            await session.execute(statement)
 
     @resolving
     async def cancel(self, unsure: bool, id: str) -> tuple[Job, bool]:

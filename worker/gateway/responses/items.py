@@ -8,6 +8,7 @@ that was cut anew must find the same items closed under the same numbers.
 from collections.abc import Iterator
 
 from worker.channel.events import START, Cursor, Delta, extent
+from worker.channel.lost import part_of
 from worker.channel.replay import TOOL_CALL
 from worker.gateway.responses.numbers import CLOSING, OPENING, item_id, number
 
@@ -120,8 +121,8 @@ class Items:
         """
         call = delta.tool_call
         names = (call.name or "", call.id or "") if call else ("", "")
-        yield from self.open(_part(delta), delta.at, *names)
-        item, content = self._parts[_part(delta)]
+        yield from self.open(part_of(delta), delta.at, *names)
+        item, content = self._parts[part_of(delta)]
         text = _text(delta)
         content.add(text)
         self._length = delta.at + extent(delta)
@@ -204,15 +205,6 @@ class Items:
         if not given or given in known:
             return f"call_{self._job[-TOLD_APART:]}_{self.attempt}_{index}"
         return given if self.attempt == 1 else f"{given}_{self.attempt}"
-
-
-def _part(delta: Delta) -> str:
-    """The part that the delta belongs to, as `parts` of a row names it."""
-    if delta.tool_call is not None:
-        return f"{TOOL_CALL}{delta.tool_call.index}"
-    if delta.reasoning is not None:
-        return "reasoning"
-    return "text" if delta.refusal is None else "refusal"
 
 
 def _text(delta: Delta) -> str:
