@@ -7,5 +7,6 @@ numbers      ids, and the sequence numbers of events
 items        what an attempt has opened, as output items
 events       a job's events as a response's
 document     a job as a response
+inputs       the input as items again
 routes       the endpoints
 """
