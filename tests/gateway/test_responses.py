@@ -1,6 +1,8 @@
 """OpenAI's own client against the Responses API, over a real worker."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -10,8 +12,10 @@ from openai import AsyncOpenAI
 from pydantic import BaseModel
 
 from models import Job
-from tests.stack import Reader, Stack, ground_truth
+from tests.stack import Reader, Stack, address_of, ground_truth
+from tests.upstreams import written
 from tests.wire import until
+from worker.store import Listing
 
 FAST = "sim?tokens=20&rate=0&ttft=0"
 SLOW = "sim?tokens=5000&rate=20&ttft=0"
@@ -121,7 +125,8 @@ async def test_a_tool_is_called_and_its_output_is_answered(
     assert [message["role"] for message in asked] == ["user", "assistant", "tool"]
     assert asked[1]["tool_calls"][0]["id"] == asked[2]["tool_call_id"] == call.call_id
     by_hand = await openai.responses.create(
-        model=FAST, input=[{"role": "user", "content": "hi"}, call.to_dict(), answer]  # type: ignore[list-item]
+        model=FAST,
+        input=[{"role": "user", "content": "hi"}, call.to_dict(), answer],  # type: ignore[list-item]
     )
     assert (await row(reader, by_hand.id)).request["messages"] == asked
 
@@ -130,9 +135,7 @@ async def test_a_chain_of_responses_holds_the_whole_conversation(
     openai: AsyncOpenAI, reader: Reader
 ) -> None:
     first = await openai.responses.create(model=FAST, input="one", instructions="Be brief.")
-    second = await openai.responses.create(
-        model=FAST, input="two", previous_response_id=first.id
-    )
+    second = await openai.responses.create(model=FAST, input="two", previous_response_id=first.id)
     third = await openai.responses.create(
         model=FAST, input="three", previous_response_id=second.id, instructions="Be kind."
     )
@@ -159,43 +162,22 @@ async def test_what_is_structured_is_parsed(openai: AsyncOpenAI, reader: Reader)
     # The simulator writes no JSON: what matters is how the upstream is asked.
     with pytest.raises(ValueError, match="Weather"):
         await openai.responses.parse(model=FAST, input="hello", text_format=Weather)
-    job = (await reader.store.jobs.page(_newest(), 1))[0]
+    job = (await reader.store.jobs.page(Listing(tenant="default"), 1))[0]
     form: Any = job.request["response_format"]
     assert (form["type"], form["json_schema"]["name"]) == ("json_schema", "Weather")
     assert form["json_schema"]["strict"] is True
-
-
-def _newest() -> Any:
-    from worker.store import Listing
-
-    return Listing(tenant="default")
 
 
 async def test_a_refusal_and_a_length_limit_are_what_they_are(openai: AsyncOpenAI) -> None:
     refused = await openai.responses.create(model=f"{FAST}&refusal=1", input="hello")
     (message,) = refused.output
     assert message.type == "message" and message.content[0].type == "refusal"
-    async with openai.responses.stream(
-        model=FAST, input="hello", max_output_tokens=5
-    ) as stream:
+    async with openai.responses.stream(model=FAST, input="hello", max_output_tokens=5) as stream:
         last = [event async for event in stream][-1]
     assert last.type == "response.incomplete" and last.response.status == "incomplete"
     assert last.response.incomplete_details is not None
     assert last.response.incomplete_details.reason == "max_output_tokens"
     assert last.response.output_text
-
-
-async def test_log_probabilities_come_with_the_stream(openai: AsyncOpenAI) -> None:
-    stream = await openai.responses.create(
-        model=FAST, input="hello", stream=True, top_logprobs=2,
-        include=["message.output_text.logprobs"],
-    )  # fmt: skip
-    found = [event async for event in stream]
-    deltas = [event for event in found if event.type == "response.output_text.delta"]
-    assert all(event.logprobs for event in deltas)
-    assert "".join(each.token for event in deltas for each in event.logprobs) == "".join(
-        event.delta for event in deltas
-    )
 
 
 async def test_a_cancelled_response_says_so_to_its_stream_and_ever_after(
@@ -296,27 +278,41 @@ async def test_a_client_that_goes_away_takes_its_response_with_it(
     assert (await ended(openai, first.response.id)).status == "completed"
 
 
-async def test_a_tenants_neighbour_finds_nothing(live: Stack, openai: AsyncOpenAI) -> None:
-    """Without keys there is one tenant; with keys the id alone opens nothing."""
-    from tests.stack import address_of
-
-    found = await openai.responses.create(model=FAST, input="hello")
-    made = await asyncio.to_thread(_key, live)
-    gateway = live.gateway("--port", "0")
-    async with AsyncOpenAI(base_url=f"{address_of(gateway)}/v1", api_key=made) as other:
-        with pytest.raises(sdk.NotFoundError):
-            await other.responses.retrieve(found.id)
-        with pytest.raises(sdk.BadRequestError) as refused:
-            await other.responses.create(model=FAST, input="x", previous_response_id=found.id)
-        assert refused.value.code == "previous_response_not_found"
+@pytest.fixture
+async def neighbour(live: Stack) -> AsyncIterator[AsyncOpenAI]:
+    """Another tenant's client, of a gateway with keys, whose upstream streams log probabilities."""
+    made = live.start("key", "-m", "worker.cli", "keys", "create", "other", "--tenant", "other")
+    assert await asyncio.to_thread(made.popen.wait, 60) == 0
+    key = next(word for word in made.printed().split() if word.startswith("dw_"))
+    table = f'[[upstream]]\nname = "simulator"\nbase_url = "{live.base_url}"\n'
+    table += 'api_key_env = "OPENAI_API_KEY"\nstreams_logprobs = true\n'
+    known = {"DELTAWORKS_UPSTREAMS_FILE": str(written(live, "upstreams.toml", table))}
+    gateway = await asyncio.to_thread(partial(live.gateway, "--port", "0", **known))
+    async with AsyncOpenAI(base_url=f"{address_of(gateway)}/v1", api_key=key) as client:
+        yield client
     gateway.stop()
 
 
-def _key(live: Stack) -> str:
-    command = ("-m", "worker.cli", "keys", "create", "other", "--tenant", "other")
-    made = live.start("key", *command)
-    assert made.popen.wait(60) == 0
-    return next(word for word in made.printed().split() if word.startswith("dw_"))
+async def test_a_tenants_neighbour_finds_nothing_and_has_log_probabilities(
+    live: Stack, openai: AsyncOpenAI, neighbour: AsyncOpenAI
+) -> None:
+    found = await openai.responses.create(model=FAST, input="hello")
+    with pytest.raises(sdk.NotFoundError):
+        await neighbour.responses.retrieve(found.id)
+    with pytest.raises(sdk.BadRequestError) as refused:
+        await neighbour.responses.create(model=FAST, input="x", previous_response_id=found.id)
+    assert refused.value.code == "previous_response_not_found"
+
+    stream = await neighbour.responses.create(
+        model=FAST, input="hello", stream=True, top_logprobs=2,
+        include=["message.output_text.logprobs"],
+    )  # fmt: skip
+    events = [event async for event in stream]
+    deltas = [event for event in events if event.type == "response.output_text.delta"]
+    assert [len(each.top_logprobs or []) for event in deltas for each in event.logprobs] == [2] * 20
+    assert [each.token for event in deltas for each in event.logprobs] == [
+        event.delta for event in deltas
+    ]
 
 
 IMAGE = {"type": "input_image", "detail": "low", "image_url": "data:image/png;base64,AA=="}
