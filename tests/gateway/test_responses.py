@@ -1,7 +1,7 @@
 """OpenAI's own client against the Responses API, over a real worker."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -170,7 +170,7 @@ async def test_what_is_structured_is_parsed(openai: AsyncOpenAI, reader: Reader)
 
 async def test_a_refusal_and_a_length_limit_are_what_they_are(openai: AsyncOpenAI) -> None:
     refused = await openai.responses.create(model=f"{FAST}&refusal=1", input="hello")
-    (message,) = refused.output
+    message = refused.output[0]
     assert message.type == "message" and message.content[0].type == "refusal"
     async with openai.responses.stream(model=FAST, input="hello", max_output_tokens=5) as stream:
         last = [event async for event in stream][-1]
@@ -181,7 +181,7 @@ async def test_a_refusal_and_a_length_limit_are_what_they_are(openai: AsyncOpenA
 
 
 async def test_a_cancelled_response_says_so_to_its_stream_and_ever_after(
-    openai: AsyncOpenAI,
+    openai: AsyncOpenAI, reader: Reader
 ) -> None:
     stream = await openai.responses.create(model=SLOW, input="hi", background=True, stream=True)
     events = []
@@ -197,9 +197,15 @@ async def test_a_cancelled_response_says_so_to_its_stream_and_ever_after(
     assert (await openai.responses.cancel(id)).status == "cancelled"
     again = await openai.responses.retrieve(id, stream=True)
     replayed = [event async for event in again]
-    assert [e.sequence_number for e in replayed if "delta" not in e.type] == [
-        e.sequence_number for e in events if "delta" not in e.type
-    ]
+    assert numbers_of(replayed) == numbers_of(events)
+    await reader.log.erase(id.replace("resp_", "job_"))
+    again = await openai.responses.retrieve(id, stream=True)
+    assert numbers_of([event async for event in again]) == numbers_of(events)
+
+
+def numbers_of(events: Sequence[Any]) -> list[int]:
+    """The numbers of what is sent under any cut."""
+    return [event.sequence_number for event in events if "delta" not in event.type]
 
 
 async def test_only_a_background_response_is_cancelled(openai: AsyncOpenAI) -> None:
@@ -225,6 +231,19 @@ async def test_what_is_not_to_be_stored_cannot_be_asked_for(openai: AsyncOpenAI)
     assert found.output_text
     with pytest.raises(sdk.NotFoundError):
         await openai.responses.retrieve(found.id)
+
+
+async def test_a_request_that_is_sent_twice_under_one_key_is_one_response(
+    openai: AsyncOpenAI,
+) -> None:
+    key = {"Idempotency-Key": "order-7"}
+    one = await openai.responses.create(model=FAST, input="hello", extra_headers=key)
+    two = await openai.responses.create(model=FAST, input="hello", extra_headers=key)
+    assert one.id == two.id
+    with pytest.raises(sdk.ConflictError):
+        await openai.responses.create(model=FAST, input="hello", user="u", extra_headers=key)
+    with pytest.raises(sdk.ConflictError):
+        await openai.responses.create(model=FAST, input="hello", background=True, extra_headers=key)
 
 
 async def test_a_job_that_is_no_response_is_none(http: httpx.AsyncClient) -> None:
@@ -369,8 +388,8 @@ async def test_parts_of_an_input_become_parts_of_a_message(
     ]
     body = {"model": FAST, "input": [{"role": "user", "content": parts}]}
     id = (await http.post("/v1/responses", json=body)).json()["id"]
-    (message,) = (await row(reader, id)).request["messages"]  # type: ignore[misc]
-    assert message["content"] == [
+    messages: Any = (await row(reader, id)).request["messages"]
+    assert messages[0]["content"] == [
         {"type": "text", "text": "look"},
         {"type": "image_url", "image_url": {"url": IMAGE["image_url"], "detail": "low"}},
         {"type": "file", "file": {"filename": "a.txt", "file_data": parts[2]["file_data"]}},

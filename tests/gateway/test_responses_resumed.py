@@ -1,7 +1,7 @@
 """A response's stream that breaks off goes on by its number, whoever died, and whenever it is."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, Sequence
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ def worker(workless: Stack) -> Process:
     return workless.sweeping_worker(**SHORT)
 
 
-async def all_of(stream: Any) -> list[dict[str, Any]]:
+async def all_of(stream: AsyncIterable[Any]) -> list[dict[str, Any]]:
     """The stream's events, to its end."""
     return [event.to_dict() async for event in stream]
 
@@ -102,6 +102,11 @@ async def test_a_dropped_connection_is_resumed_without_a_gap(
         joined = [*seen[: place + 1], *await rest_of(openai, seen[: place + 1])]
         assert_whole(joined, text)
     assert await rest_of(openai, seen) == []
+    place = seen[9]["sequence_number"]
+    async with openai.responses.stream(response_id=id, starting_after=place) as accumulating:
+        numbers = [event.sequence_number async for event in accumulating]
+        found = await accumulating.get_final_response()
+    assert found.output_text == text and numbers[0] > place
     beyond = seen[-1]["sequence_number"] + 64
     with pytest.raises(Exception, match="starting_after"):
         await openai.responses.retrieve(id, stream=True, starting_after=beyond)
@@ -111,13 +116,13 @@ async def test_text_that_was_shown_and_is_void_is_closed_as_incomplete(
     worker: Process, openai: AsyncOpenAI, reader: Reader
 ) -> None:
     async with openai.responses.stream(model=RETRIED, input="hello") as stream:
-        items = [e.item.to_dict() async for e in stream if e.type == "response.output_item.done"]
+        items: Any = [e.item async for e in stream if e.type == "response.output_item.done"]
         found = await stream.get_final_response()
-    (message,) = found.output
-    done: Any = items
+    message: Any = found.output[0]
+    done = [item.to_dict() for item in items]
     assert [item["status"] for item in done] == ["incomplete", "completed"]
     assert done[0]["content"][0]["text"] != found.output_text
-    assert (done[1]["id"], message.type) == (message.id, "message")
+    assert len(found.output) == 1 and done[1]["id"] == message.id
 
     live = await all_of(await openai.responses.retrieve(found.id, stream=True))
     assert_whole(live, found.output_text)

@@ -19,6 +19,7 @@ from tests.responses import (
     published,
     replayed,
     row,
+    rows,
     texts,
 )
 from worker.gateway.responses.document import output
@@ -104,6 +105,16 @@ def test_the_database_tells_the_same_but_the_text_of_what_came_to_nothing(
     assert live[-1] == later[-1]
     lasting = {key: text for key, text in texts(live).items() if last in key.split()[0][-4:]}
     assert texts(later) == lasting
+
+
+@SOME
+@given(TRIES, CUTS)
+def test_a_log_that_was_rewritten_lacks_earlier_attempts_and_the_database_has_them(
+    tries: list[Try], cuts: list[int]
+) -> None:
+    job, whole = row(tries), published(tries, cuts)
+    kept = [event for event in whole if event.cursor.attempt == len(tries)]
+    assert but_deltas(heard(kept, job, rows(tries))) == but_deltas(replayed(tries))
 
 
 @SOME

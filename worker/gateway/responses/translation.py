@@ -159,8 +159,8 @@ def _tools(given: Mapping[str, object]) -> dict[str, object]:
     found = [_tool(object_of(t, f"tools[{at}]"), f"tools[{at}]") for at, t in enumerate(tools)]
     choice = given.get("tool_choice")
     body: dict[str, object] = {"tools": found} if found else {}
-    if choice is None or (choice == "auto" and not found):
-        return body
+    if choice is None or (choice in ("auto", "none") and not found):
+        return body  # of a choice among no tools, servers complain
     if choice not in CHOICES:
         named = object_of(choice, "tool_choice")
         if named.get("type") != "function":
