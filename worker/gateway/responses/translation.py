@@ -33,7 +33,6 @@ class Wish(Struct, frozen=True, kw_only=True):
     previous: str | None
     stream: bool
     background: bool
-    logprobs: bool
 
 
 def translated(request: Mapping[str, object]) -> Wish:
@@ -51,7 +50,7 @@ def translated(request: Mapping[str, object]) -> Wish:
     body = {name: given[name] for name in SAME if name in given}
     body["messages"] = _instructions(given) + messages_of(given.get("input"))
     body |= _limits(given) | _format(given) | _reasoning(given) | _tools(given)
-    body |= (probabilities := _logprobs(given, stream))
+    body |= _logprobs(given, stream)
     previous = given.get("previous_response_id")
     if previous is not None and not isinstance(previous, str):
         raise InvalidRequest("previous_response_id", f"is {shown(previous)}", "give a text")
@@ -62,7 +61,6 @@ def translated(request: Mapping[str, object]) -> Wish:
         previous=previous,
         stream=stream,
         background=background,
-        logprobs=bool(probabilities),
     )
 
 
