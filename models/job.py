@@ -38,6 +38,8 @@ class Job(Base):
     batch_id: Mapped[str | None] = mapped_column(String(64))
     custom_id: Mapped[str | None] = mapped_column(String(255))
     retry_of: Mapped[str | None] = mapped_column(String(64))
+    # What a response repeats of its request (the Responses API); null where the job is none.
+    response_fields: Mapped[dict[str, object] | None] = mapped_column(Document)
 
     state: Mapped[str] = mapped_column(String(16), default=JobState.QUEUED.value)
     attempt: Mapped[int] = mapped_column(default=0)

@@ -7,6 +7,8 @@ from redis.exceptions import RedisError
 from models import Job
 from worker.channel.announce import announce_end
 from worker.channel.log import Log
+from worker.channel.lost import lost_attempt
+from worker.errors import StoreAway
 from worker.settings import Settings
 from worker.store import Jobs
 
@@ -30,4 +32,15 @@ async def cancel(id: str, jobs: Jobs, log: Log, settings: Settings) -> tuple[Job
         except (RedisError, OSError) as error:
             # Readers ask the database, and the holder loses at its next renewal.
             logger.warning("job %s: cancelled, not announced: %s", id, type(error).__name__)
+        else:
+            await _keep_lost(job, jobs, log)
     return job, cancelled
+
+
+async def _keep_lost(job: Job, jobs: Jobs, log: Log) -> None:
+    """Keep the row of the attempt that was cancelled over its holder's head."""
+    try:
+        if lost := await lost_attempt(log, job, "cancelled"):
+            await jobs.keep_lost(lost)
+    except (RedisError, OSError, StoreAway) as error:
+        logger.warning("job %s: its last attempt has no row: %s", job.id, type(error).__name__)

@@ -9,6 +9,7 @@ from models import Job, JobState
 from worker.app import Wake
 from worker.channel.announce import announce_end, announce_lost
 from worker.channel.log import Log
+from worker.channel.lost import lost_attempt
 from worker.leases import Leases
 from worker.settings import Settings
 from worker.store import Store
@@ -72,13 +73,17 @@ class Sweep:
             most = min(len(dead) * self._settings.streams, PORTION)
             await self._store.sweeping.hasten(self._settings.lease_s / 2, most)
         remembered_s = max(REMEMBERED_S, LEASES_REMEMBERED * self._settings.lease_s)
-        for job in await self._store.sweeping.rescue(PORTION, remembered_s):
+        rescued = await self._store.sweeping.rescue(PORTION, remembered_s)
+        for job in rescued:
             if JobState(job.state).terminal:
                 logger.error("job %s: failed as poison: %s", job.id, job.error_message)
                 await self._announce_end(job)
             else:
                 logger.warning("job %s: rescued, attempt %d is void", job.id, job.attempt - 1)
                 await announce_lost(self._log, job, self._settings.open_log_life_s)
+        for job in rescued:
+            if lost := await lost_attempt(self._log, job, "lost"):
+                await self._store.jobs.keep_lost(lost)
 
     async def _end_overdue(self) -> None:
         for job in await self._store.sweeping.overdue(PORTION):

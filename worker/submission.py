@@ -13,7 +13,14 @@ from worker.catalog import Catalog
 from worker.channel.announce import announce_end
 from worker.channel.log import Log
 from worker.errors import Category, Conflict, InvalidRequest, StoreAway, Throttled
-from worker.request import ID_PATTERN, JobRequest, WebhookTerms, rejected, validate
+from worker.request import (
+    ID_PATTERN,
+    JobRequest,
+    WebhookTerms,
+    as_response,
+    rejected,
+    validate,
+)
 from worker.settings import Settings
 from worker.store import Jobs
 
@@ -54,6 +61,7 @@ class Submission:
         *,
         tenant: str = TENANT,
         retry_of: str | None = None,
+        response_fields: dict[str, object] | None = None,
     ) -> Job:
         """Accept a job request: a new job, or the one that its id or idempotency key names.
 
@@ -61,6 +69,7 @@ class Submission:
             document: the job request (see `worker.request`).
             tenant: whose job it is.
             retry_of: the job whose request this is once more.
+            response_fields: what a response repeats of its request, where the job is to be one.
 
         Raises:
             InvalidRequest: names the field at fault. Nothing was stored.
@@ -70,6 +79,8 @@ class Submission:
                 id or idempotency key finds it.
         """
         request = replace(self.validate(document), retry_of=retry_of)
+        if response_fields is not None:
+            request = as_response(request, response_fields)
         await self._check_queue(tenant, request.lane)
         return await self._accept(request, request.id or new_id(), tenant)
 

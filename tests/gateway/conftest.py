@@ -22,8 +22,8 @@ QUICK = {
 
 
 @pytest.fixture(scope="module")
-def live(redis_server: RedisServer) -> Iterator[Stack]:
-    """A stack with a worker and a gateway without keys."""
+def workless(redis_server: RedisServer) -> Iterator[Stack]:
+    """A stack with a gateway without keys; its workers are started, and killed, by the tests."""
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     with tempfile.TemporaryDirectory(prefix="dw-live-") as folder:
@@ -31,26 +31,32 @@ def live(redis_server: RedisServer) -> Iterator[Stack]:
         with Stack(Path(folder), redis_server.url, database_url) as stack:
             stack.env |= QUICK
             stack.address = address_of(stack.gateway())
-            stack.sweeping_worker()
             yield stack
 
 
+@pytest.fixture(scope="module")
+def live(workless: Stack) -> Stack:
+    """A stack with a worker and a gateway without keys."""
+    workless.sweeping_worker()
+    return workless
+
+
 @pytest.fixture
-async def reader(live: Stack) -> AsyncIterator[Reader]:
+async def reader(workless: Stack) -> AsyncIterator[Reader]:
     """Reads rows and channels of the stack."""
-    async with live.reader() as reader:
+    async with workless.reader() as reader:
         yield reader
 
 
 @pytest.fixture
-async def http(live: Stack) -> AsyncIterator[httpx.AsyncClient]:
+async def http(workless: Stack) -> AsyncIterator[httpx.AsyncClient]:
     """A plain HTTP client of the gateway."""
-    async with httpx.AsyncClient(base_url=live.address, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=workless.address, timeout=60) as client:
         yield client
 
 
 @pytest.fixture
-async def openai(live: Stack) -> AsyncIterator[AsyncOpenAI]:
+async def openai(workless: Stack) -> AsyncIterator[AsyncOpenAI]:
     """OpenAI's own client, but for the address as it is delivered."""
-    async with AsyncOpenAI(base_url=f"{live.address}/v1", api_key="unused") as client:
+    async with AsyncOpenAI(base_url=f"{workless.address}/v1", api_key="unused") as client:
         yield client

@@ -65,6 +65,7 @@ class JobFields(TypedDict, total=False):
     scheduled_at: datetime | str
     deadline_at: datetime | str
     metadata: Mapping[str, str]
+    webhook: str
 
 
 class JobRequest(JobFields):

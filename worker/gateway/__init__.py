@@ -8,6 +8,7 @@ relay       one follower a job, however many readers
 stream      a response that goes on: heartbeats, slow readers, readers that go away
 jobs        the native API
 chat        OpenAI's chat completions
+responses   OpenAI's Responses API
 models      which models there are
 failures    a failed job as an OpenAI error
 abandonment what becomes of a job whose client has gone

@@ -16,11 +16,17 @@ from worker.gateway import events, health, jobs, models
 from worker.gateway.chat import routes as chat
 from worker.gateway.gateway import open_gateway
 from worker.gateway.refusals import Refusal, refusal_of
+from worker.gateway.responses import routes as responses
 
 ROUTES = [
     Route("/v1/chat/completions", chat.complete, methods=["POST"]),
     Route("/v1/models", models.listing, methods=["GET"]),
     Route("/v1/models/{id:path}", models.show, methods=["GET"]),
+    Route("/v1/responses", responses.create, methods=["POST"]),
+    Route("/v1/responses/{id}", responses.show, methods=["GET"]),
+    Route("/v1/responses/{id}", responses.erase, methods=["DELETE"]),
+    Route("/v1/responses/{id}/cancel", responses.cancelling, methods=["POST"]),
+    Route("/v1/responses/{id}/input_items", responses.inputs, methods=["GET"]),
     Route("/v1/jobs", jobs.submit, methods=["POST"]),
     Route("/v1/jobs", jobs.listing, methods=["GET"]),
     Route("/v1/events", events.events_of_many, methods=["GET"]),

@@ -30,7 +30,7 @@ async def events(request: Request) -> Response:
     job = await _readable(request, id)
     given = request.headers.get("last-event-id") or request.query_params.get("after")
     after = Cursor.parse(given) if given else START
-    if await _is_over(gateway, job, after):
+    if await is_over(gateway, job, after):
         return Response(status_code=204)
     return Stream(_frames(gateway, id, after), {"x-deltaworks-job": id})
 
@@ -45,7 +45,7 @@ async def events_of_many(request: Request) -> Response:
         if id not in rows or rows[id].tenant != principal.tenant:
             await gateway.client.store.jobs.get(id, principal.tenant)  # raises what is to be said
     open_places = {
-        id: after for id, after in places.items() if not await _is_over(gateway, rows[id], after)
+        id: after for id, after in places.items() if not await is_over(gateway, rows[id], after)
     }
     if not open_places:
         return Response(status_code=204)
@@ -62,7 +62,7 @@ async def _readable(request: Request, id: str) -> Job:
     return await gateway.client.store.jobs.get(id, tenant)
 
 
-async def _is_over(gateway: Gateway, job: Job, after: Cursor) -> bool:
+async def is_over(gateway: Gateway, job: Job, after: Cursor) -> bool:
     """Whether a reader at the cursor has heard everything.
 
     Raises:
@@ -79,7 +79,7 @@ async def _is_over(gateway: Gateway, job: Job, after: Cursor) -> bool:
         if newest is None or newest < after:  # the row may have moved on meanwhile
             row = await gateway.client.store.jobs.get(job.id)
             if row.state != job.state or row.attempt != job.attempt:
-                return await _is_over(gateway, row, after)
+                return await is_over(gateway, row, after)
     if newest is not None and after > newest:
         raise InvalidCursor(f"cursor: {after} lies beyond {newest}; start over")
     return False

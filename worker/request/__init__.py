@@ -6,14 +6,16 @@ values     values as errors may show them
 webhook    whom the job's end is told to
 """
 
-from worker.request.envelope import ID_PATTERN, JobRequest, rejected, validate
-from worker.request.values import object_of, shown
+from worker.request.envelope import ID_PATTERN, JobRequest, as_response, rejected, validate
+from worker.request.values import named, object_of, shown
 from worker.request.webhook import WebhookTerms
 
 __all__ = [
     "ID_PATTERN",
     "JobRequest",
     "WebhookTerms",
+    "as_response",
+    "named",
     "object_of",
     "rejected",
     "shown",

@@ -17,6 +17,7 @@ import re
 from datetime import UTC, datetime
 
 import msgspec
+from msgspec.structs import replace
 
 from models import Lane
 from worker.catalog import Catalog
@@ -24,7 +25,7 @@ from worker.errors import InvalidRequest
 from worker.request.body import MODEL_NAME, body_of
 from worker.request.values import named, object_of, shown
 from worker.request.webhook import WebhookTerms, webhook_of
-from worker.text import repair
+from worker.text import repair, repair_document
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
@@ -47,6 +48,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
         hash: identifies the request for idempotency.
         retry_of: the job whose request this is once more.
         webhook: the URL that is told of the job's end.
+        response_fields: what a response repeats of its request; None where it is none.
     """
 
     body: dict[str, object]
@@ -60,6 +62,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] | None = None
     retry_of: str | None = None
     webhook: str | None = None
+    response_fields: dict[str, object] | None = None
 
 
 def validate(
@@ -108,6 +111,12 @@ def validate(
         metadata=metadata,
         webhook=webhook,
     )
+
+
+def as_response(request: JobRequest, fields: dict[str, object]) -> JobRequest:
+    """The request as one for a response, which repeats these fields."""
+    kept = {name: repair_document(value) for name, value in fields.items()}
+    return replace(request, response_fields=kept, hash=_hash([request.hash, kept]))
 
 
 def rejected(document: object, webhooks: WebhookTerms = NO_WEBHOOKS) -> JobRequest:

@@ -12,6 +12,7 @@ from models import TERMINAL, Attempt, Job, JobState, clock
 from models.base import UtcDateTime
 from worker.errors import Conflict, JobNotFound
 from worker.request import JobRequest
+from worker.store.settlement import columns_of
 from worker.store.side import Side, resolving, unbroken
 
 # When a wake-up is sent again should the job still be queued; doubles each time.
@@ -19,7 +20,7 @@ FIRST_REWAKE_S = 60.0
 
 
 # What of a job its owner may have erased.
-CONTENT = ("output_text", "output", "parts", "labels", "error_message")
+CONTENT = ("output_text", "output", "parts", "labels", "error_message", "response_fields")
 
 
 class Listing(Struct, frozen=True, kw_only=True):
@@ -142,6 +143,21 @@ class Jobs(Side):
         async with self._session() as session:
             return list(await session.scalars(query))
 
+    @unbroken
+    async def keep_lost(self, attempt: Attempt) -> None:
+        """Keep the row of a request whose holder cannot write it any more, unless it has been.
+
+        Nobody knows when it began: after the request before it, or after the job did.
+        """
+        mine = select(func.max(Attempt.finished_at)).where(Attempt.job_id == attempt.job_id)
+        before = mine.where(Attempt.number < attempt.number).scalar_subquery()
+        began = select(Job.started_at).where(Job.id == attempt.job_id).scalar_subquery()
+        moments = {"started_at": func.coalesce(before, began, clock()), "finished_at": clock()}
+        values = columns_of(attempt) | moments
+        statement = self._insert(Attempt).values(values).on_conflict_do_nothing()
+        async with self._session() as session:
+            await session.execute(statement)
+
     @resolving
     async def cancel(self, unsure: bool, id: str) -> tuple[Job, bool]:
         """Cancel the job unless it has ended: its attempt is raised, so its holder has lost.
@@ -227,6 +243,7 @@ def _columns(request: JobRequest, deadline_s: float) -> dict[str, object]:
         "lane": request.lane.value,
         "labels": request.metadata,
         "retry_of": request.retry_of,
+        "response_fields": request.response_fields,
         "scheduled_at": starts,
         "deadline_at": request.deadline_at or deadline,
         "wake_at": starts or clock(FIRST_REWAKE_S),

@@ -1,0 +1,222 @@
+"""The endpoints of the Responses API."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from models import Job, JobState
+from worker.access import Principal, Scope
+from worker.cancellation import cancel
+from worker.channel.events import ChannelEvent, End
+from worker.errors import InvalidCursor, InvalidRequest, JobNotFound
+from worker.gateway.abandonment import is_continued
+from worker.gateway.body import gateway_of, object_of, principal_of
+from worker.gateway.events import is_over
+from worker.gateway.failures import failure_of
+from worker.gateway.gateway import Gateway
+from worker.gateway.refusals import Refusal, refusal_of
+from worker.gateway.responses.document import beginning, output, response
+from worker.gateway.responses.events import Events, frame
+from worker.gateway.responses.inputs import page_of_inputs
+from worker.gateway.responses.items import Event
+from worker.gateway.responses.messages import Message, add_item
+from worker.gateway.responses.numbers import job_id, place, response_id
+from worker.gateway.responses.translation import Wish, continued, conversation, translated
+from worker.gateway.stream import HEARTBEAT, JOB, Awaited, Stream
+
+# Above any sequence number there can be: JavaScript's numbers are exact up to it.
+MOST_NUMBER = 1 << 53
+# A response that can be continued: it has said all that it will.
+SAID = (JobState.COMPLETED, JobState.INCOMPLETE)
+
+
+async def create(request: Request) -> Response:
+    """`POST /v1/responses`: queue it, and answer at once, at the end, or by a stream."""
+    principal = await principal_of(request, Scope.WRITE)
+    gateway, given = gateway_of(request), await object_of(request)
+    principal.require_model(given.get("model"))
+    wish = translated(given)
+    goes_on = wish.background or is_continued(request.headers)
+    job = await gateway.client.submission.submit(
+        await _job_request(gateway, principal, wish, request.headers.get("idempotency-key")),
+        tenant=principal.tenant,
+        response_fields=wish.fields,
+    )
+    watched = None if goes_on else gateway
+    if wish.stream:
+        return Stream(_frames(gateway, job, -1, watched), {JOB: job.id})
+    if wish.background:
+        return _json(response(job), job)
+    return Awaited(_answer(gateway, job, watched), {JOB: job.id})
+
+
+async def show(request: Request) -> Response:
+    """`GET /v1/responses/{id}?stream=&starting_after=`: as it stands, or its stream."""
+    gateway, job = gateway_of(request), await _own(request, Scope.READ)
+    query = request.query_params
+    stream, after = query.get("stream", "false"), query.get("starting_after")
+    if stream not in ("true", "false"):
+        raise InvalidRequest("stream", f"is {stream[:40]!r}", "give true or false")
+    if stream == "false":
+        if after is not None:
+            raise InvalidRequest("starting_after", "needs a stream", "add stream=true")
+        return _json(response(job), job)
+    return Stream(_frames(gateway, job, await _place(gateway, job, after)), {JOB: job.id})
+
+
+async def cancelling(request: Request) -> Response:
+    """`POST /v1/responses/{id}/cancel`: the response says whether it came in time."""
+    client, job = gateway_of(request).client, await _own(request, Scope.WRITE)
+    if not (job.response_fields or {}).get("background"):
+        message = "only a response that was created with background=true can be cancelled"
+        raise Refusal(400, f"background: {message}; end its connection", headers={JOB: job.id})
+    job, _ = await cancel(job.id, client.store.jobs, client.log, client.settings)
+    return _json(response(job), job)
+
+
+async def erase(request: Request) -> Response:
+    """`DELETE /v1/responses/{id}`: what it was asked and what it said are removed."""
+    client, job = gateway_of(request).client, await _own(request, Scope.WRITE)
+    await client.store.jobs.erase(job.id)
+    await client.log.erase(job.id)
+    return _json({"id": response_id(job.id), "object": "response", "deleted": True}, job)
+
+
+async def inputs(request: Request) -> Response:
+    """`GET /v1/responses/{id}/input_items?after=&limit=&order=`: what it was asked."""
+    job = await _own(request, Scope.READ)
+    return _json(page_of_inputs(job, request.query_params), job)
+
+
+async def _job_request(
+    gateway: Gateway, principal: Principal, wish: Wish, key: str | None
+) -> dict[str, object]:
+    body = wish.body
+    if wish.previous is not None:
+        earlier = await _earlier(gateway, principal, wish.previous)
+        body = continued(body, wish.fields, earlier)
+    document = {"request": body, "metadata": wish.metadata, "idempotency_key": key}
+    return {name: value for name, value in document.items() if value is not None}
+
+
+async def _earlier(gateway: Gateway, principal: Principal, id: str) -> list[Message]:
+    """All that was said up to the end of a response, which is to be continued.
+
+    Raises:
+        Refusal: there is no such response, or it has not ended well.
+    """
+    try:
+        job = await _kept(gateway, id, principal)
+    except JobNotFound:
+        message = f"Previous response with id '{id[:80]}' not found."
+        code, param = "previous_response_not_found", "previous_response_id"
+        raise Refusal(400, message, code=code, param=param) from None
+    if job.state not in SAID:
+        raise InvalidRequest("previous_response_id", f"is {job.state}", "continue one that ended")
+    messages = conversation(job.request, job.response_fields or {})
+    for index, item in enumerate(output(job)):
+        add_item(messages, item, f"previous_response_id.output[{index}]")
+    return messages
+
+
+async def _own(request: Request, scope: Scope) -> Job:
+    """The response that the path names, if it is the asking tenant's."""
+    principal = await principal_of(request, scope)
+    return await _kept(gateway_of(request), request.path_params["id"], principal)
+
+
+async def _kept(gateway: Gateway, id: str, principal: Principal) -> Job:
+    """The tenant's response, unless it was erased, or was not to be stored.
+
+    Raises:
+        JobNotFound: there is none.
+    """
+    absent = JobNotFound(f"no response has the id {id[:80]!r}")
+    try:
+        job = await gateway.client.store.jobs.get(job_id(id), principal.tenant)
+    except JobNotFound:
+        raise absent from None
+    if job.response_fields is None or job.response_fields.get("store") is False:
+        raise absent
+    return job
+
+
+async def _place(gateway: Gateway, job: Job, given: str | None) -> int:
+    """The number after which a stream is to go on.
+
+    Raises:
+        InvalidRequest: it is none that this response can have sent.
+    """
+    if given is None:
+        return -1
+    if not given.isdecimal() or int(given[:17]) >= MOST_NUMBER:
+        raise InvalidRequest("starting_after", f"is {given[:40]!r}", "give a sequence_number")
+    try:
+        await is_over(gateway, job, place(int(given)))
+    except InvalidCursor:
+        problem = f"is {given}, which this response has not reached"
+        raise InvalidRequest("starting_after", problem, "give one it has sent") from None
+    return int(given)
+
+
+async def _answer(gateway: Gateway, job: Job, watched: Gateway | None) -> Response:
+    """The response, when it has ended.
+
+    Raises:
+        Refusal: it failed; as OpenAI's clients expect it of a call that waits.
+    """
+    async with AsyncExitStack() as stack:
+        if watched is not None:
+            stack.enter_context(watched.abandonment.watching(job.id, continued=False))
+        async with gateway.relays.reader(job.id) as reader:
+            while not reader.ended:
+                await reader.more()
+        row = await gateway.client.store.jobs.get(job.id)
+    if row.state == JobState.FAILED:
+        raise failure_of(row)
+    return _json(response(row), row)
+
+
+async def _frames(
+    gateway: Gateway, job: Job, after: int, watched: Gateway | None = None
+) -> AsyncIterator[bytes]:
+    logprobs = job.request.get("logprobs") is True
+    events = Events(job.id, beginning(job), after, logprobs=logprobs)
+    last = after
+    async with AsyncExitStack() as stack:
+        if watched is not None:
+            stack.enter_context(watched.abandonment.watching(job.id, continued=False))
+        try:
+            yield b"".join(map(frame, events.begin()))
+            reader = await stack.enter_async_context(gateway.relays.reader(job.id))
+            while not reader.ended:
+                fresh = await reader.more()
+                told = [each for event in fresh for each in await _told(gateway, events, event)]
+                last = int(str(told[-1]["sequence_number"])) if told else last
+                yield b"".join(map(frame, told)) if fresh else HEARTBEAT
+        except Exception as error:  # whatever it is, it is said before the connection is closed
+            yield _complaint(error, last + 1)
+
+
+async def _told(gateway: Gateway, events: Events, event: ChannelEvent) -> list[Event]:
+    """What one event means to the reader; the database helps where the log has forgotten."""
+    jobs = gateway.client.store.jobs
+    told: list[Event] = []
+    if events.lacks(event):
+        told = events.recall(await jobs.attempts(event.job), event)
+    if isinstance(event, End):
+        return told + events.end(event, response(await jobs.get(event.job)))
+    return told + events.take(event)
+
+
+def _complaint(error: Exception, number: int) -> bytes:
+    said = refusal_of(error).error
+    known = {name: said[name] for name in ("code", "message", "param")}
+    return frame({"type": "error", "sequence_number": number, **known})
+
+
+def _json(document: Mapping[str, object], job: Job) -> Response:
+    return Response(msgspec.json.encode(document), 200, {JOB: job.id}, "application/json")
