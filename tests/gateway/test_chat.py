@@ -13,6 +13,8 @@ from models import Job
 from tests.stack import Reader, Stack, chat, ground_truth
 from tests.wire import until
 
+pytestmark = pytest.mark.usefixtures("live")
+
 HELLO: Any = [{"role": "user", "content": "hello"}]
 WEATHER: Any = {
     "type": "function",
@@ -273,35 +275,38 @@ async def _left_in_the_middle(
 ) -> str:
     """Ask, and hang up while the answer is being made; the job's id."""
     key = f"left-{stream}-{len(headers)}"
-    body = chat("sim?tokens=60&rate=30", key, stream=stream)
+    model = f"sim?tokens=60&rate=30&key={key}"
+    body = chat(model, key, stream=stream)
     asking = asyncio.create_task(
         http.post("/v1/chat/completions", json=body, headers={**headers, "idempotency-key": key})
     )
+    id = await _running(http, model)
+    asking.cancel()
+    await asyncio.wait([asking])
+    return id
+
+
+async def _running(http: httpx.AsyncClient, model: str) -> str:
+    """The id of the job with this model, as soon as it runs."""
     found: list[str] = []
 
     async def runs() -> bool:
         page = (await http.get("/v1/jobs", params={"state": "in_progress"})).json()["data"]
-        found.extend(job["id"] for job in page if job["output_text"] != "never")
+        found.extend(job["id"] for job in page if job["model"] == model)
         return bool(found)
 
     await until(runs)
-    asking.cancel()
-    await asyncio.wait([asking])
     return found[0]
 
 
 async def test_a_client_that_comes_back_with_its_key_in_time_keeps_its_job(
     http: httpx.AsyncClient, reader: Reader
 ) -> None:
-    body = chat("sim?tokens=60&rate=30", "again")
+    model = "sim?tokens=60&rate=30&key=again"
+    body = chat(model, "again")
     headers = {"idempotency-key": "again"}
     asking = asyncio.create_task(http.post("/v1/chat/completions", json=body, headers=headers))
-
-    async def runs() -> bool:
-        page = (await http.get("/v1/jobs", params={"state": "in_progress"})).json()["data"]
-        return bool(page)
-
-    await until(runs)
+    await _running(http, model)
     asking.cancel()
     await asyncio.wait([asking])
     answer = await http.post("/v1/chat/completions", json=body, headers=headers)

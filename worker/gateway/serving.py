@@ -78,9 +78,13 @@ class Server(uvicorn.Server):
         self._when_ending = when_ending
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal: the first ends in good order, the second at once."""
+        """A signal: the first ends in good order, the second at once.
+
+        Not uvicorn's own, which raises the signal anew in the end: a good end is no error.
+        """
         self._when_ending()
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
 
 def serve(host: str, port: int, *, without_keys: bool) -> None:
