@@ -149,6 +149,7 @@ async def test_a_cut_by_the_length_limit_says_so(openai: AsyncOpenAI) -> None:
 async def test_a_refusal_of_the_upstream_is_the_answer(
     live: Stack,
     openai: AsyncOpenAI,
+    http: httpx.AsyncClient,
     fault: str,
     error: type[sdk.APIStatusError],
     status: int,
@@ -166,13 +167,18 @@ async def test_a_refusal_of_the_upstream_is_the_answer(
     # The client has asked once, although it tries again by itself where it may.
     assert [each["job"] for each in live.record() if each["model"] == model] == [job]
     if status in (403, 429):
-        await _resume(live)
+        await _resume(live, http)
 
 
-async def _resume(live: Stack) -> None:
-    """An upstream that was suspended serves the next test, too."""
+async def _resume(live: Stack, http: httpx.AsyncClient) -> None:
+    """Lift the suspension, and wait until the worker has seen that: it looks every few moments."""
     resume = live.start("resume", "-m", "worker.cli", "upstreams", "resume", "127.0.0.1")
     await asyncio.to_thread(resume.popen.wait, 30)
+
+    async def serves() -> bool:
+        return (await http.post("/v1/chat/completions", json=chat(FAST))).is_success
+
+    await until(serves)
 
 
 @pytest.mark.parametrize("stream", [False, True])
