@@ -5,13 +5,12 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 from sqlalchemy import ColumnElement, and_, func, literal, or_, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from models import TERMINAL, Attempt, Job, JobState, clock
 from models.base import UtcDateTime
 from worker.errors import Conflict, JobNotFound
 from worker.request import JobRequest
+from worker.store.engine import insert_into
 from worker.store.settlement import columns_of
 from worker.store.side import Side, resolving, unbroken
 
@@ -35,10 +34,6 @@ class Listing(Struct, frozen=True, kw_only=True):
 
 class Jobs(Side):
     """The callers' side of the jobs table. Every method is one short transaction."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        super().__init__(engine)
-        self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
 
     @resolving
     async def insert(
@@ -70,9 +65,9 @@ class Jobs(Side):
             Conflict: the id or the key belongs to another request, or to another tenant.
         """
         values = _columns(request, deadline_s) | {"id": id, "tenant": tenant} | (ended or {})
-        statement = self._insert(Job).values(values).on_conflict_do_nothing().returning(Job)
         async with self._session() as session:
-            inserted = (await session.scalars(statement)).one_or_none()
+            statement = insert_into(session, Job).values(values).on_conflict_do_nothing()
+            inserted = (await session.scalars(statement.returning(Job))).one_or_none()
             if inserted is not None:
                 return inserted, True
             query = select(Job).where(_same(request, id, tenant))
@@ -154,9 +149,9 @@ class Jobs(Side):
         began = select(Job.started_at).where(Job.id == attempt.job_id).scalar_subquery()
         moments = {"started_at": func.coalesce(before, began, clock()), "finished_at": clock()}
         values = columns_of(attempt) | moments
-        statement = self._insert(Attempt).values(values).on_conflict_do_nothing()
         async with self._session() as session:
-            await session.execute(statement)
+            statement = insert_into(session, Attempt).values(values)
+            await session.execute(statement.on_conflict_do_nothing())
 
     @resolving
     async def cancel(self, unsure: bool, id: str) -> tuple[Job, bool]:
