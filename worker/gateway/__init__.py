@@ -2,6 +2,7 @@
 
 app         routes, what a gateway consists of, and its life
 serving     uvicorn, and who may reach it without a key
+answers     JSON, and the header that names the job
 refusals    every error as a status and one JSON shape
 body        what comes in: limits, and whose request it is
 relay       one follower a job, however many readers

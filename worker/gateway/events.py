@@ -14,6 +14,7 @@ from worker.access import Scope
 from worker.channel.events import START, ChannelEvent, Cursor, End
 from worker.channel.replay import end_cursor
 from worker.errors import InvalidCursor, InvalidRequest
+from worker.gateway.answers import JOB
 from worker.gateway.body import gateway_of, principal_of
 from worker.gateway.gateway import Gateway
 from worker.gateway.refusals import refusal_of
@@ -32,7 +33,7 @@ async def events(request: Request) -> Response:
     after = Cursor.parse(given) if given else START
     if await is_over(gateway, job, after):
         return Response(status_code=204)
-    return Stream(_frames(gateway, id, after), {"x-deltaworks-job": id})
+    return Stream(_frames(gateway, id, after), {JOB: id})
 
 
 async def events_of_many(request: Request) -> Response:

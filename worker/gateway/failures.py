@@ -2,6 +2,7 @@
 
 from models import Job, JobState
 from worker.errors import Category
+from worker.gateway.answers import JOB
 from worker.gateway.refusals import Refusal
 
 # The answer where the upstream named no HTTP status of its own.
@@ -42,7 +43,7 @@ def failure_of(job: Job) -> Refusal:
 
     A client need not try again: our own retries are spent, or would not help.
     """
-    headers = {"x-should-retry": "false", "x-deltaworks-job": job.id}
+    headers = {"x-should-retry": "false", JOB: job.id}
     if job.state == JobState.CANCELLED:
         message = f"job {job.id} was cancelled"
         return Refusal(409, message, type="conflict_error", code="cancelled", headers=headers)

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Awaitable
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from worker.gateway.answers import json_answer
 from worker.gateway.body import gateway_of
 from worker.store import require_schema
 
@@ -15,7 +15,7 @@ PATIENCE_S = 3.0
 
 async def healthz(_request: Request) -> Response:
     """`GET /healthz`: the process answers."""
-    return Response(b'{"status":"ok"}', media_type="application/json")
+    return json_answer({"status": "ok"})
 
 
 async def readyz(request: Request) -> Response:
@@ -30,8 +30,8 @@ async def readyz(request: Request) -> Response:
     reasons = {"database": database, "redis": redis}
     said = {name: {"ok": reason is None, "reason": reason} for name, reason in reasons.items()}
     status = "ready" if database is None else "unready"
-    content = msgspec.json.encode({"status": status, "dependencies": said})
-    return Response(content, 200 if database is None else 503, media_type="application/json")
+    document = {"status": status, "dependencies": said}
+    return json_answer(document, 200 if database is None else 503)
 
 
 async def _reason(question: Awaitable[object]) -> str | None:

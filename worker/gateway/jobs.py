@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,6 +11,7 @@ from models import Job, JobState, Lane
 from worker.access import Principal, Scope
 from worker.cancellation import cancel
 from worker.errors import Conflict, DeltaworksError, InvalidRequest
+from worker.gateway.answers import JOB, json_answer
 from worker.gateway.body import gateway_of, object_of, principal_of
 from worker.gateway.gateway import Gateway
 from worker.gateway.refusals import refusal_of
@@ -37,7 +37,7 @@ async def submit(request: Request) -> Response:
     if key is not None:
         document = {"idempotency_key": key, **document}
     job = await _submit(gateway, principal, document)
-    return _json(job_object(job), 201, {"x-deltaworks-job": job.id})
+    return json_answer(job_object(job), 201, {JOB: job.id})
 
 
 async def _submit_many(
@@ -63,7 +63,7 @@ async def _submit_many(
                 return {"object": "error", "error": refusal_of(error).error}
 
     data = await asyncio.gather(*map(one, jobs))
-    return _json({"object": "list", "data": data})
+    return json_answer({"object": "list", "data": data})
 
 
 async def _submit(gateway: Gateway, principal: Principal, document: object) -> Job:
@@ -75,7 +75,7 @@ async def _submit(gateway: Gateway, principal: Principal, document: object) -> J
 async def show(request: Request) -> Response:
     """`GET /v1/jobs/{id}`: the job object, with the text so far while it runs."""
     gateway, job = gateway_of(request), await _own(request, Scope.READ)
-    return _json(await live_job_object(job, gateway.client.log))
+    return json_answer(await live_job_object(job, gateway.client.log))
 
 
 async def listing(request: Request) -> Response:
@@ -93,14 +93,14 @@ async def listing(request: Request) -> Response:
     )
     found = await jobs.page(wanted, limit + 1)
     data = [job_object(job) for job in found[:limit]]
-    return _json({"object": "list", "data": data, "has_more": len(found) > limit})
+    return json_answer({"object": "list", "data": data, "has_more": len(found) > limit})
 
 
 async def cancelling(request: Request) -> Response:
     """`POST /v1/jobs/{id}/cancel`: the job object says whether it came in time."""
     client, job = gateway_of(request).client, await _own(request, Scope.WRITE)
     job, _ = await cancel(job.id, client.store.jobs, client.log, client.settings)
-    return _json(job_object(job))
+    return json_answer(job_object(job))
 
 
 async def erase(request: Request) -> Response:
@@ -108,7 +108,7 @@ async def erase(request: Request) -> Response:
     client, job = gateway_of(request).client, await _own(request, Scope.WRITE)
     await client.store.jobs.erase(job.id)
     await client.log.erase(job.id)
-    return _json({"id": job.id, "object": "job", "deleted": True})
+    return json_answer({"id": job.id, "object": "job", "deleted": True})
 
 
 async def retry(request: Request) -> Response:
@@ -128,7 +128,7 @@ async def retry(request: Request) -> Response:
     if key := request.headers.get("idempotency-key"):
         given["idempotency_key"] = key
     again = await gateway.client.submission.submit(given, tenant=job.tenant, retry_of=job.id)
-    return _json(job_object(again), 201, {"x-deltaworks-job": again.id})
+    return json_answer(job_object(again), 201, {JOB: again.id})
 
 
 async def token(request: Request) -> Response:
@@ -140,7 +140,7 @@ async def token(request: Request) -> Response:
         raise InvalidRequest("expires_in_s", "is no such time", f"give 1 to {MOST_TOKEN_S}")
     signed, expires = gateway.tokens.sign(job.id, float(str(life_s)))
     url = f"/v1/jobs/{job.id}/events?token={signed}"
-    return _json({"object": "token", "token": signed, "expires_at": expires, "url": url})
+    return json_answer({"object": "token", "token": signed, "expires_at": expires, "url": url})
 
 
 async def _own(request: Request, scope: Scope) -> Job:
@@ -175,9 +175,3 @@ def _lane(given: str | None) -> str | None:
 def _metadata(items: Sequence[tuple[str, str]]) -> dict[str, str]:
     found = ((METADATA.fullmatch(name), value) for name, value in items)
     return {match[1]: value for match, value in found if match}
-
-
-def _json(
-    document: object, status: int = 200, headers: Mapping[str, str] | None = None
-) -> Response:
-    return Response(msgspec.json.encode(document), status, headers, "application/json")

@@ -5,7 +5,6 @@ import math
 from collections.abc import Mapping
 from traceback import extract_tb
 
-import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -20,6 +19,7 @@ from worker.errors import (
     Throttled,
     Unauthorized,
 )
+from worker.gateway.answers import json_answer
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +52,7 @@ class Refusal(Exception):
 
     def response(self) -> Response:
         """The response: `{"error": {message, type, param, code}}`."""
-        content = msgspec.json.encode({"error": self.error})
-        return Response(content, self.status, self.headers, "application/json")
+        return json_answer({"error": self.error}, self.status, self.headers)
 
 
 # By the kind of error: status, type and code.

@@ -12,13 +12,13 @@ from contextlib import aclosing, suppress
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from worker.gateway.answers import JOB
 from worker.gateway.refusals import refusal_of
 
 logger = logging.getLogger(__name__)
 
 # A reader whose connection takes nothing for so long is cut off: it resumes by its cursor.
 SLOW_S = 30.0
-JOB = "x-deltaworks-job"
 HEARTBEAT = b": still here\n\n"
 # How soon an EventSource comes again.
 RETRY_MS = 1_000

@@ -37,7 +37,7 @@ def finish_reasons(job: Job) -> dict[int, str]:
     return {_index(said): str(said.get("finish_reason") or UNREASONED) for said in job.output or []}
 
 
-def reasoned(said: Mapping[str, object]) -> dict[str, object]:
+def _reasoned(said: Mapping[str, object]) -> dict[str, object]:
     """A message with its reasoning under both names that clients look for."""
     reasoning = said.get("reasoning")
     return dict(said) if reasoning is None else {**said, "reasoning_content": reasoning}
@@ -47,7 +47,7 @@ def _choice(said: Mapping[str, object], extras: Mapping[int, Extra]) -> dict[str
     index = _index(said)
     extra = dict(extras.get(index, {}))
     known = ("index", "finish_reason")
-    message = {name: value for name, value in reasoned(said).items() if name not in known}
+    message = {name: value for name, value in _reasoned(said).items() if name not in known}
     logprobs = extra.pop(LOGPROBS, None)
     return {
         "index": index,

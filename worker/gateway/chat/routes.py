@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 
-import msgspec
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,6 +11,7 @@ from worker.access import Scope
 from worker.channel.events import ChannelEvent, Delta, End, Started
 from worker.errors import InvalidRequest
 from worker.gateway.abandonment import is_continued
+from worker.gateway.answers import JOB, json_answer
 from worker.gateway.body import gateway_of, object_of, principal_of
 from worker.gateway.chat.chunks import Chunks, data_of
 from worker.gateway.chat.completion import completion
@@ -46,7 +46,7 @@ async def complete(request: Request) -> Response:
     if key := request.headers.get("idempotency-key"):
         document["idempotency_key"] = key
     job = await gateway.client.submission.submit(document, tenant=principal.tenant)
-    headers = {"x-deltaworks-job": job.id}
+    headers = {JOB: job.id}
     if wish.stream:
         hold_s = gateway.client.settings.hold_s
         return Held(_frames(gateway, job, wish), _said, hold_s, headers)
@@ -105,7 +105,7 @@ async def _answer(gateway: Gateway, job: Job, wish: Wish, headers: dict[str, str
                 for event in await reader.more():
                     _collect(extras, event)
         document = completion(await _ended(gateway, job), extras)
-    return Response(msgspec.json.encode(document), 200, headers, "application/json")
+    return json_answer(document, 200, headers)
 
 
 def _collect(extras: dict[int, Extra], event: ChannelEvent) -> None:

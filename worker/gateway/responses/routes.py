@@ -1,9 +1,7 @@
 """The endpoints of the Responses API."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,6 +11,7 @@ from worker.cancellation import cancel
 from worker.channel.events import ChannelEvent, End
 from worker.errors import InvalidCursor, InvalidRequest, JobNotFound
 from worker.gateway.abandonment import is_continued
+from worker.gateway.answers import JOB, json_answer
 from worker.gateway.body import gateway_of, object_of, principal_of
 from worker.gateway.events import is_over
 from worker.gateway.failures import failure_of
@@ -25,7 +24,7 @@ from worker.gateway.responses.items import Event
 from worker.gateway.responses.messages import Message, add_item
 from worker.gateway.responses.numbers import job_id, place, response_id
 from worker.gateway.responses.translation import Wish, continued, conversation, translated
-from worker.gateway.stream import HEARTBEAT, JOB, Awaited, Stream
+from worker.gateway.stream import HEARTBEAT, Awaited, Stream
 
 # Above any sequence number there can be: JavaScript's numbers are exact up to it.
 MOST_NUMBER = 1 << 53
@@ -45,12 +44,11 @@ async def create(request: Request) -> Response:
         tenant=principal.tenant,
         response_fields=wish.fields,
     )
-    watched = None if goes_on else gateway
     if wish.stream:
-        return Stream(_frames(gateway, job, -1, watched), {JOB: job.id})
+        return Stream(_frames(gateway, job, -1, goes_on=goes_on), {JOB: job.id})
     if wish.background:
         return _json(response(job), job)
-    return Awaited(_answer(gateway, job, watched), {JOB: job.id})
+    return Awaited(_answer(gateway, job, goes_on=goes_on), {JOB: job.id})
 
 
 async def show(request: Request) -> Response:
@@ -64,7 +62,9 @@ async def show(request: Request) -> Response:
         if after is not None:
             raise InvalidRequest("starting_after", "needs a stream", "add stream=true")
         return _json(response(job), job)
-    return Stream(_frames(gateway, job, await _place(gateway, job, after)), {JOB: job.id})
+    # A response goes on whoever has come to look at it, and leaves.
+    frames = _frames(gateway, job, await _place(gateway, job, after), goes_on=True)
+    return Stream(frames, {JOB: job.id})
 
 
 async def cancelling(request: Request) -> Response:
@@ -162,15 +162,13 @@ async def _place(gateway: Gateway, job: Job, given: str | None) -> int:
     return int(given)
 
 
-async def _answer(gateway: Gateway, job: Job, watched: Gateway | None) -> Response:
+async def _answer(gateway: Gateway, job: Job, *, goes_on: bool) -> Response:
     """The response, when it has ended.
 
     Raises:
         Refusal: it failed; as OpenAI's clients expect it of a call that waits.
     """
-    async with AsyncExitStack() as stack:
-        if watched is not None:
-            stack.enter_context(watched.abandonment.watching(job.id, continued=False))
+    with gateway.abandonment.watching(job.id, continued=goes_on):
         async with gateway.relays.reader(job.id) as reader:
             while not reader.ended:
                 await reader.more()
@@ -180,23 +178,19 @@ async def _answer(gateway: Gateway, job: Job, watched: Gateway | None) -> Respon
     return _json(response(row), row)
 
 
-async def _frames(
-    gateway: Gateway, job: Job, after: int, watched: Gateway | None = None
-) -> AsyncIterator[bytes]:
+async def _frames(gateway: Gateway, job: Job, after: int, *, goes_on: bool) -> AsyncIterator[bytes]:
     logprobs = job.request.get("logprobs") is True
     events = Events(job.id, beginning(job), after, logprobs=logprobs)
     last = after
-    async with AsyncExitStack() as stack:
-        if watched is not None:
-            stack.enter_context(watched.abandonment.watching(job.id, continued=False))
+    with gateway.abandonment.watching(job.id, continued=goes_on):
         try:
             yield b"".join(map(frame, events.begin()))
-            reader = await stack.enter_async_context(gateway.relays.reader(job.id))
-            while not reader.ended:
-                fresh = await reader.more()
-                told = [each for event in fresh for each in await _told(gateway, events, event)]
-                last = int(str(told[-1]["sequence_number"])) if told else last
-                yield b"".join(map(frame, told)) if fresh else HEARTBEAT
+            async with gateway.relays.reader(job.id) as reader:
+                while not reader.ended:
+                    fresh = await reader.more()
+                    told = [each for event in fresh for each in await _told(gateway, events, event)]
+                    last = int(str(told[-1]["sequence_number"])) if told else last
+                    yield b"".join(map(frame, told)) if fresh else HEARTBEAT
         except Exception as error:  # whatever it is, it is said before the connection is closed
             yield _complaint(error, last + 1)
 
@@ -219,4 +213,4 @@ def _complaint(error: Exception, number: int) -> bytes:
 
 
 def _json(document: Mapping[str, object], job: Job) -> Response:
-    return Response(msgspec.json.encode(document), 200, {JOB: job.id}, "application/json")
+    return json_answer(document, 200, {JOB: job.id})
