@@ -324,8 +324,10 @@ async def test_a_tenants_neighbour_finds_nothing_and_has_log_probabilities(
         await neighbour.responses.create(model=FAST, input="x", previous_response_id=found.id)
     assert refused.value.code == "previous_response_not_found"
 
+    # They are not saved. So the job lasts longer than a reader waits for its subscription: of one
+    # that has ended by then it is told from the database.
     stream = await neighbour.responses.create(
-        model=FAST, input="hello", stream=True, top_logprobs=2,
+        model="sim?tokens=20&rate=5&ttft=0", input="hello", stream=True, top_logprobs=2,
         include=["message.output_text.logprobs"],
     )  # fmt: skip
     events = [event async for event in stream]
