@@ -20,7 +20,7 @@ from tests.faults.scene import Scene, scene
 from tests.servers import PostgresServer
 from worker.errors import StoreAway
 
-CRASH_EVERY_S = 10.0
+CRASH_EVERY_S = 3.0
 # How long the database stays away, at least and at most.
 AWAY_S = (0.0, 2.0)
 # In tests in which nobody is to lose a lease: longer than the database is ever away.
@@ -50,7 +50,7 @@ async def kills(jobs: int, seed: int) -> Found:
 
 
 async def crashes(jobs: int, seed: int) -> Found:
-    """The same jobs while PostgreSQL crashes every ten seconds."""
+    """The same jobs while PostgreSQL crashes three seconds after it came up."""
     async with _on_postgres(seed) as (at, postgres):
         at.lease(LEASE_S)
 

@@ -30,7 +30,7 @@ def table(found: Sequence[Found]) -> list[str]:
             f"{figures.resent:,}" if ours else "", f"{figures.redelivered:,}" if ours else "",
             f"**{each.lost:,}**", f"**{each.twice:,}**" if ours else f"{each.twice:,} run twice",
             f"**{each.wrong:,}**" if ours else "", f"{figures.requests / figures.jobs:.2f}",
-            " / ".join(f"{seconds:.1f}" for seconds in times) if figures.recovery_s else "",
+            " / ".join(f"{seconds:.2f}" for seconds in times) if figures.recovery_s else "",
             f"{each.seconds:,.0f}",
         ]  # fmt: skip
         rows.append("| " + " | ".join(cells) + " |")
@@ -67,8 +67,8 @@ EXPLANATION = (
     "- Jobs take 0.2 to 1.2 s and say something else in each attempt. Four worker processes of",
     "  100 streams, PostgreSQL, one Redis as broker and another as channel, leases of 2 s",
     "  (`crashes`: 20 s), all on the machine's two cores. `kills`: every second one worker, chosen",
-    "  at random, gets SIGKILL and is replaced. `crashes`: every ten seconds PostgreSQL gets",
-    "  SIGQUIT, and comes back after up to two.",
+    "  at random, gets SIGKILL and is replaced. `crashes`: three seconds after PostgreSQL came up",
+    "  it gets SIGQUIT, and comes back after up to two.",
     "- `rescued`: taken back from a dead holder. `fenced`: holders that found out that they had",
     "  lost a job and wrote nothing. `woken again`: the broker had lost the wake-up, or was slow.",
     "  `redelivered`: messages for jobs that were not to be had any more.",
