@@ -82,7 +82,7 @@ class Process:
 
 def address_of(gateway: Process) -> str:
     """Where a gateway listens: `http://host:port`."""
-    return gateway.printed().split("Uvicorn running on ")[1].split()[0]
+    return gateway.printed().split("listening on ")[1].split()[0]
 
 
 class Stack:
@@ -141,7 +141,7 @@ class Stack:
         """A gateway that listens, on any free port where nothing else is said, without keys."""
         options = options or ("--port", "0", "--no-keys")
         gateway = self.start("gateway", "-m", "worker.cli", "gateway", *options, **env)
-        gateway.await_print("Uvicorn running on ")
+        gateway.await_print("listening on ")
         return gateway
 
     def record(self) -> list[dict[str, Any]]:

@@ -41,6 +41,9 @@ Param = Annotated[
     typer.Option("--param", "-p", metavar="NAME=VALUE", help="Any request parameter. Repeatable."),
 ]
 LogLevel = Annotated[str, typer.Option("--log-level", metavar="debug|info|warning|error")]
+ReadyFile = Annotated[
+    Path | None, typer.Option(help="Created when it takes work, removed when it stops to.")
+]
 LaneName = Annotated[
     str | None, typer.Option("--lane", metavar="interactive|bulk", help="Default: interactive.")
 ]
@@ -155,11 +158,16 @@ def cancel(job: JobId, json: Json = False) -> None:
 
 
 @app.command(rich_help_panel=_PROCESSES)
-def up(json: Json = False) -> None:
+def up(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of the gateway; 0 is any free one.")
+    ] = 8080,
+    json: Json = False,
+) -> None:
     """Run the whole stack until Ctrl-C, embedded where nothing is configured."""
     from worker.cli import stack
 
-    raise SystemExit(stack.up(json=json))
+    raise SystemExit(stack.up(port, json=json))
 
 
 @app.command(rich_help_panel=_PROCESSES)
@@ -173,9 +181,7 @@ def worker(
     ] = None,
     beat: Annotated[bool, typer.Option("--beat", help="Tick for the sweep, too.")] = False,
     log_level: LogLevel = "info",
-    ready_file: Annotated[
-        Path | None, typer.Option(help="Created when it takes jobs, removed when it stops to.")
-    ] = None,
+    ready_file: ReadyFile = None,
 ) -> None:
     """Run jobs until SIGTERM, which lets those that run come to their end."""
     from worker.cli import processes
@@ -249,11 +255,12 @@ def gateway(
         bool, typer.Option("--no-keys", help="Let everybody on this machine in. Loopback only.")
     ] = False,
     log_level: LogLevel = "info",
+    ready_file: ReadyFile = None,
 ) -> None:
     """Serve the HTTP API, OpenAI's and our own, until SIGTERM."""
     from worker.cli import gateway as room
 
-    room.serve(host, port, without_keys=keyless, log_level=log_level)
+    room.serve(host, port, without_keys=keyless, log_level=log_level, ready_file=ready_file)
 
 
 @keys.command()

@@ -1,15 +1,15 @@
-"""The embedded worker: what `run`, `follow` and `up` start where no Redis is configured.
+"""The embedded processes: the worker of `run`, `follow` and `up`, and the gateway of `up`.
 
-It is an engine like the private Redis: shared by the commands of one home, and retired when the
-last of them leaves. Retired, it takes no more jobs; those it runs have the grace, then they are
-queued again and wait for the next worker of the home.
+They are engines like the private Redis: shared by the commands of one home, and retired when the
+last of them leaves. Retired, a worker takes no more jobs; those it runs have the grace, then they
+are queued again and wait for the next worker of the home.
 """
 
 import hashlib
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from worker import __version__, catalog
 from worker.engines import Membership, join_process
 from worker.settings import Settings
 
-NAME = "worker"
+WORKER, GATEWAY = "worker", "gateway"
 # Variables of these names decide what the worker does; the model is the command line's own.
 PREFIXES = ("DELTAWORKS_", "OPENAI_")
 LEFT_OUT = frozenset({"DELTAWORKS_MODEL"})
@@ -30,10 +30,29 @@ def join_worker(settings: Settings) -> Membership:
         EngineFailed: it did not start (the error quotes its log), or it runs with other settings.
         ConfigurationError: the upstreams file has a fault.
     """
-    ready_file = settings.home.absolute() / "engines" / NAME / "ready"
-    command = [sys.executable, "-m", "worker.cli", "worker", "--beat"]
-    command += ["--ready-file", str(ready_file)]
-    return join_process(settings.home, NAME, command, {}, ready_file, fingerprint(settings))
+    return _join(settings, WORKER, ["worker", "--beat"])
+
+
+def join_gateway(settings: Settings, port: int) -> Membership:
+    """Join the home's gateway, or start one, and wait until it listens; see `address_of`.
+
+    Raises:
+        EngineFailed: it did not start (the error quotes its log), or it runs with other settings.
+        ConfigurationError: the upstreams file has a fault.
+    """
+    return _join(settings, GATEWAY, ["gateway", "--no-keys", "--port", str(port)])
+
+
+def address_of(gateway: Membership) -> str:
+    """Where a gateway listens: `http://host:port`."""
+    return Path(gateway.address).read_text()
+
+
+def _join(settings: Settings, name: str, arguments: Sequence[str]) -> Membership:
+    ready_file = settings.home.absolute() / "engines" / name / "ready"
+    command = [sys.executable, "-m", "worker.cli", *arguments, "--ready-file", str(ready_file)]
+    digest = hashlib.sha256("\0".join([fingerprint(settings), *arguments]).encode()).hexdigest()
+    return join_process(settings.home, name, command, {}, ready_file, digest)
 
 
 def joining_worker(settings: Settings) -> "Future[Membership]":
@@ -51,9 +70,9 @@ def joining_worker(settings: Settings) -> "Future[Membership]":
     return future
 
 
-def worker_log(home: Path) -> Path:
-    """The file that the embedded worker logs to."""
-    return home.absolute() / "engines" / NAME / "log"
+def log_of(home: Path, name: str) -> Path:
+    """The file that the embedded process of this name logs to."""
+    return home.absolute() / "engines" / name / "log"
 
 
 def fingerprint(settings: Settings) -> str:

@@ -1,12 +1,11 @@
 """`deltaworks gateway`: the HTTP API in the foreground."""
 
-import logging
 import sys
+from pathlib import Path
 
+from worker.cli.sockets import allow_many_sockets
 from worker.gateway.serving import serve as serve_until_told
 from worker.logs import log_as_process
-
-logger = logging.getLogger(__name__)
 
 OPEN = """
   This gateway lets everybody in who reaches %s: other users and every program of this
@@ -14,14 +13,16 @@ OPEN = """
 """
 
 
-def serve(host: str, port: int, *, without_keys: bool, log_level: str) -> None:
-    """Serve until SIGTERM.
+def serve(
+    host: str, port: int, *, without_keys: bool, log_level: str, ready_file: Path | None
+) -> None:
+    """Serve until SIGTERM. `ready_file` holds the address as long as requests are taken.
 
     Raises:
         DeltaworksError: what is configured does not work, or would be open to other machines.
     """
     log_as_process(log_level)
-    logging.getLogger("uvicorn.error").setLevel(logging.INFO)
+    allow_many_sockets()
     if without_keys:
         sys.stderr.write(OPEN % f"{host}:{port}")
-    serve_until_told(host, port, without_keys=without_keys)
+    serve_until_told(host, port, without_keys=without_keys, ready_file=ready_file)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import resource
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ from celery.signals import worker_ready, worker_shutting_down
 from models import Lane
 from worker import settings
 from worker.app import SUBMIT, SWEEP, app
+from worker.cli.sockets import allow_many_sockets
 from worker.errors import InvalidRequest
 from worker.logs import log_as_process
 from worker.process import process
@@ -45,7 +45,7 @@ def worker(
     """
     served, at_once = _lanes(lanes), streams or settings.load().streams
     log_as_process(log_level)
-    _allow_many_sockets()
+    allow_many_sockets()
     process.open()
     if ready_file is not None:
         _keep(ready_file)
@@ -109,9 +109,3 @@ def _tick() -> None:
     thread = Thread(target=ticking.start, name="beat", daemon=True)
     worker_ready.connect(lambda **_: thread.start(), weak=False)
     worker_shutting_down.connect(lambda **_: ticking.stop(), weak=False)
-
-
-def _allow_many_sockets() -> None:
-    """Each stream is a socket, and the usual soft limit is 1,024."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from kombu.utils.url import maybe_sanitize_url
@@ -15,9 +16,17 @@ from rich.text import Text
 
 from worker import endpoints, settings
 from worker.catalog import Catalog
-from worker.cli.embedded import join_worker, worker_log
+from worker.cli.embedded import (
+    GATEWAY,
+    WORKER,
+    address_of,
+    join_gateway,
+    joining_worker,
+    log_of,
+)
 from worker.cli.exits import ExitCode
 from worker.cli.jobs import print_json
+from worker.engines import Membership
 from worker.errors import EngineFailed
 from worker.logs import log_as_command
 from worker.runtime import open_client_runtime
@@ -25,14 +34,15 @@ from worker.settings import Settings
 
 # How often the logs are looked at.
 LOOK_S = 0.1
-# A worker that is gone for longer than its keeper's restarts take does not come back.
+# What is gone for longer than its keeper's restarts take does not come back.
 GONE_S = 30.0
 
 
-def up(*, json: bool) -> int:
-    """Run everything that is not configured, and a worker, until SIGINT or SIGTERM.
+def up(port: int, *, json: bool) -> int:
+    """Run everything that is not configured, a worker and a gateway, until SIGINT or SIGTERM.
 
-    The worker is the engine that `run` joins as well, so its keeper restarts it.
+    Both are engines, the worker the one that `run` joins as well: their keepers restart them.
+    The gateway is without keys, and for this machine only.
 
     Raises:
         DeltaworksError: something does not work, or has died again and again.
@@ -41,9 +51,10 @@ def up(*, json: bool) -> int:
     stopped = _until_signalled()
     asyncio.run(_check())
     chosen, catalog = settings.load(), endpoints.upstreams()
-    with join_worker(chosen) as membership:
-        _print_places(chosen, catalog, json)
-        _follow_logs(chosen, Path(membership.address), stopped)
+    joining = joining_worker(chosen)
+    with join_gateway(chosen, port) as gateway, joining.result() as worker:
+        _print_places(chosen, catalog, address_of(gateway), json)
+        _follow_logs(chosen, {WORKER: worker, GATEWAY: gateway}, stopped)
         said = f"what does not end within {chosen.grace_s:g} s is queued again"
         sys.stderr.write(f"stopping: the worker ends the jobs that it runs; {said}\n")
     return ExitCode.COMPLETED
@@ -62,7 +73,7 @@ def _until_signalled() -> Callable[[], bool]:
     return lambda: bool(received)
 
 
-def _print_places(chosen: Settings, catalog: Catalog, json: bool) -> None:
+def _print_places(chosen: Settings, catalog: Catalog, gateway: str, json: bool) -> None:
     found = endpoints.resolve()
     places = {
         "home": str(chosen.home.absolute()),
@@ -71,7 +82,8 @@ def _print_places(chosen: Settings, catalog: Catalog, json: bool) -> None:
         "database": maybe_sanitize_url(found.database_url),
         "upstreams": {upstream.name: upstream.base_url for upstream in catalog.upstreams},
         "simulated": catalog.simulated,
-        "log": str(worker_log(chosen.home)),
+        "gateway": gateway,
+        "log": str(log_of(chosen.home, WORKER)),
     }
     if json:
         return print_json(places)
@@ -79,7 +91,8 @@ def _print_places(chosen: Settings, catalog: Catalog, json: bool) -> None:
         sys.stdout.write(f"{name:10} {base_url}\n")
     sys.stdout.write(
         '\ntry        deltaworks run "Why is the sky blue?"\n'
-        '           deltaworks follow $(deltaworks submit "And at night?")\n\n'
+        '           deltaworks follow $(deltaworks submit "And at night?")\n'
+        f"           any of OpenAI's clients with base_url {gateway}/v1\n\n"
     )
     sys.stdout.flush()
     return None
@@ -93,16 +106,21 @@ def _named(places: dict[str, object]) -> Iterator[tuple[str, object]]:
             yield name, place
 
 
-def _follow_logs(chosen: Settings, ready_file: Path, stopped: Callable[[], bool]) -> None:
-    console, seen_at = Console(stderr=True, highlight=False, soft_wrap=True), time.monotonic()
-    lines = _new_lines(worker_log(chosen.home))
+def _follow_logs(
+    chosen: Settings, running: Mapping[str, Membership], stopped: Callable[[], bool]
+) -> None:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    logs = {name: log_of(chosen.home, name) for name in running}
+    lines = [_new_lines(log) for log in logs.values()]
+    seen_at = dict.fromkeys(running, time.monotonic())
     while not stopped():
-        for line in next(lines):
+        for line in itertools.chain.from_iterable(map(next, lines)):
             console.print(Text(line))
-        if ready_file.exists():
-            seen_at = time.monotonic()
-        elif time.monotonic() - seen_at > GONE_S:
-            raise EngineFailed(f"the worker has died; see {worker_log(chosen.home)}")
+        for name, membership in running.items():
+            if Path(membership.address).exists():
+                seen_at[name] = time.monotonic()
+            elif time.monotonic() - seen_at[name] > GONE_S:
+                raise EngineFailed(f"the {name} has died; see {logs[name]}")
         time.sleep(LOOK_S)
 
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
-from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from worker.errors import ConfigurationError
@@ -71,11 +73,27 @@ class Protocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, but that open streams are told when it is to end: it would wait for them."""
+    """uvicorn's, but that open streams are told when it is to end: it would wait for them.
 
-    def __init__(self, config: uvicorn.Config, when_ending: Callable[[], None]) -> None:
+    Args:
+        config: uvicorn's.
+        when_ready, when_ending: called when requests are taken, and when they are to end.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        when_ready: Callable[[], None],
+        when_ending: Callable[[], None],
+    ) -> None:
         super().__init__(config)
+        self._when_ready = when_ready
         self._when_ending = when_ending
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        self._when_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal: the first ends in good order, the second at once.
@@ -87,26 +105,27 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(host: str, port: int, *, without_keys: bool) -> None:
+def serve(host: str, port: int, *, without_keys: bool, ready_file: Path | None) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         host, port: where; port 0 is any free one.
         without_keys: whether everybody who can reach it is let in.
+        ready_file: as long as requests are taken it is there and holds the gateway's address.
 
     Raises:
-        ConfigurationError: it would be open to more than this machine.
+        ConfigurationError: it would be open to more than this machine, or cannot listen there.
     """
     if without_keys and host not in LOOPBACK:
         raise ConfigurationError(
             f"--host {host} is reached from other machines, and --no-keys lets everybody in; "
             f"leave one of them out (deltaworks keys create makes a key)"
         )
+    listening = _listen(host, port)
+    address = _address(listening)
     app = application(is_open=without_keys)
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         loop="uvloop",
         http=Protocol,
         ws="none",
@@ -119,16 +138,41 @@ def serve(host: str, port: int, *, without_keys: bool) -> None:
         timeout_graceful_shutdown=GRACE_S,
     )
     logging.getLogger("uvicorn.error").addFilter(_expected)
-    Server(config, _ending(app)).run()
 
+    def ready() -> None:
+        logger.info("listening on %s", address)
+        if ready_file is not None:
+            draft = ready_file.with_name(f"{ready_file.name}.new")
+            draft.write_text(address)
+            draft.replace(ready_file)
 
-def _ending(app: Starlette) -> Callable[[], None]:
-    def end() -> None:
-        gateway = getattr(app.state, "gateway", None)
-        if gateway is not None:
+    def ending() -> None:
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
+        if (gateway := getattr(app.state, "gateway", None)) is not None:
             gateway.relays.close()
 
-    return end
+    Server(config, ready, ending).run([listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The socket is ours and not uvicorn's: what is wrong with it is said as all else is."""
+    try:
+        kind, _, _, _, place = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(place[:2], family=kind, backlog=BACKLOG)
+    except OSError as error:
+        # Python's own sentence repeats the address, but there is none of getaddrinfo's numbers.
+        number = error.errno or 0
+        said = os.strerror(number) if number > 0 else error.strerror
+        problem = f"--host {host} --port {port}: {said}; choose another one"
+        raise ConfigurationError(problem) from None
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _expected(record: logging.LogRecord) -> bool:

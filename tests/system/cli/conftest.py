@@ -17,7 +17,7 @@ def deltaworks() -> Iterator[Deltaworks]:
     home = Path(tempfile.mkdtemp(prefix="dw-cli-", dir="/tmp"))
     command = Deltaworks(home)
     try:
-        with command.start("up", "--json") as up:
+        with command.start("up", "--port", "0", "--json") as up:
             assert read_line(up).startswith(b'{"home"')
             yield command
             up.terminate()
