@@ -83,6 +83,10 @@ class Scene:
         await asyncio.to_thread(victim.kill)
         self.workers[place] = self.stack.start("worker", *WORKER, **env)
 
+    def served(self) -> bool:
+        """Whether a worker takes jobs."""
+        return any("ready: " in worker.printed() for worker in self.workers)
+
     def lease(self, lease_s: float) -> None:
         """Have workers that start from now on keep their jobs for so long, for tests in which
         nobody is to lose one: a busy machine alone may cost a short lease.

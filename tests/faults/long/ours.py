@@ -43,6 +43,9 @@ async def kills(jobs: int, seed: int) -> Found:
         async def kill_for_ever(at: Scene) -> None:
             while True:
                 begun = time.monotonic()
+                # Where starting takes longer than four kills, nobody would ever work.
+                while not at.served():
+                    await asyncio.sleep(0.1)
                 await at.kill()
                 await asyncio.sleep(max(0.0, begun + KILL_EVERY_S - time.monotonic()))
 
