@@ -114,7 +114,7 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
         deliveries = Deliveries(store.sweeping, await _sender(stack, chosen))
         await serve(stack, "webhooks", deliveries.run())
         await serve(stack, "stop", _stop_cancelled(client.follower.hub, leases))
-        _settle_garbage()
+        settle_garbage()
         yield Worker(
             client=client,
             execution=Execution(
@@ -133,6 +133,17 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
         )
 
 
+def settle_garbage() -> None:
+    """Leave what lives as long as the process out of each collection, and collect less often.
+
+    A stream allocates much and makes no cycles; the default threshold, 700 allocations, has a
+    busy worker look for garbage some hundred times a second.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 async def _sender(stack: AsyncExitStack, chosen: Settings) -> Sender | None:
     secret = chosen.webhook_secret
     if secret is None:
@@ -146,17 +157,6 @@ async def _sender(stack: AsyncExitStack, chosen: Settings) -> Sender | None:
 def _spool_folder(chosen: Settings, store: Store) -> SpoolFolder:
     path = chosen.spool / fingerprint(store.engine.url)
     return SpoolFolder(path, chosen.spool_files, chosen.spool_bytes)
-
-
-def _settle_garbage() -> None:
-    """Leave what lives as long as the process out of each collection, and collect less often.
-
-    A stream allocates much and makes no cycles; the default threshold, 700 allocations, has a
-    busy worker look for garbage some hundred times a second.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 async def _client(stack: AsyncExitStack, catalog: Catalog) -> Client:

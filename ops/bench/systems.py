@@ -132,7 +132,7 @@ class Recipe:
             "RECIPE_BASE_URL": scene.base_url,
         }
         self._redis = stack.enter_context(redis.Redis.from_url(scene.redis_url))
-        command: list[str | Path] = [peer_python(), "-m", "celery", "-A", "celery_recipe"]
+        command: list[str | Path] = [peer_python("celery"), "-m", "celery", "-A", "celery_recipe"]
         command += ["worker", "-l", "info", "-P", self._pool, "-c", str(scene.streams)]
         worker = Child("recipe", command, scene.folder, self._environment, PEERS)
         stack.enter_context(worker)
@@ -149,7 +149,7 @@ class Recipe:
         )
         words = [self._scene.model, MESSAGES, *channels]
         arguments = [msgspec.json.encode(word).decode() for word in words]
-        run([peer_python(), "-c", code, *arguments], self._environment, PEERS)
+        run([peer_python("celery"), "-c", code, *arguments], self._environment, PEERS)
         return channels
 
     def published(self, simulator: Upstream) -> int:

@@ -10,7 +10,7 @@ from worker.access import Access, Rate, Tokens, token_secret
 from worker.cancellation import cancel
 from worker.gateway.abandonment import Abandonment
 from worker.gateway.relay import Relays
-from worker.runtime import Client, open_client_runtime, serve
+from worker.runtime import Client, open_client_runtime, serve, settle_garbage
 from worker.upstream import open_client
 from worker.upstream.models import Models
 
@@ -50,6 +50,7 @@ async def open_gateway(*, is_open: bool) -> AsyncIterator[Gateway]:
 
         abandonment = Abandonment(cancel_job, relays.is_read, client.settings.abandoned_s)
         stack.push_async_callback(abandonment.aclose)
+        settle_garbage()
         yield Gateway(
             client=client,
             relays=relays,

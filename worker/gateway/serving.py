@@ -132,6 +132,8 @@ def serve(host: str, port: int, *, without_keys: bool, ready_file: Path | None) 
         lifespan="on",
         log_config=None,
         access_log=False,
+        # Nobody here asks who the client is.
+        proxy_headers=False,
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_S,

@@ -7,7 +7,7 @@ reader, twice the memory of this.
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -24,12 +24,12 @@ HEARTBEAT = b": still here\n\n"
 RETRY_MS = 1_000
 HINT = b"retry: %d\n\n" % RETRY_MS
 
-EVENT_STREAM = {
-    "content-type": "text/event-stream; charset=utf-8",
+EVENT_STREAM = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
     # Neither kept nor gathered on the way: nginx heeds the one, caches the other.
-    "cache-control": "no-cache, no-transform",
-    "x-accel-buffering": "no",
-}
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+)
 
 
 class Stream(Response):
@@ -43,8 +43,11 @@ class Stream(Response):
     def __init__(
         self, frames: AsyncIterator[bytes], headers: Mapping[str, str] | None = None
     ) -> None:
-        super().__init__(None, 200, {**EVENT_STREAM, **(headers or {})})
-        del self.headers["content-length"]
+        # Starlette's own would encode all of them anew, and keep them, for each reader.
+        own = (
+            (name.encode("ascii"), value.encode("ascii")) for name, value in (headers or {}).items()
+        )
+        self.raw_headers = [*EVENT_STREAM, *own]
         self._frames = frames
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -174,18 +177,25 @@ async def _from_first(frames: AsyncIterator[bytes], hold_s: float) -> AsyncGener
 
 async def _while_there(sending: Coroutine[object, object, None], receive: Receive) -> None:
     """Send until all is sent or the client has gone."""
-    task = asyncio.create_task(sending)
+    sender = asyncio.current_task()
+    assert sender is not None
     leaving = asyncio.create_task(_gone(receive))
+    left = False
+
+    def leave(_: object) -> None:
+        nonlocal left
+        left = True
+        sender.cancel()
+
+    leaving.add_done_callback(leave)
     try:
-        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
+        await sending
+    except asyncio.CancelledError:
+        if not left or sender.uncancel():
+            raise
     finally:
+        leaving.remove_done_callback(leave)
         leaving.cancel()
-        if not task.done():
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-    if not task.cancelled():
-        task.result()
 
 
 async def _gone(receive: Receive) -> None:

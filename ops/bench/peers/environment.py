@@ -1,4 +1,4 @@
-"""The peers' own virtual environment: their requirements never meet the project's."""
+"""The peers' own virtual environments: their requirements meet neither ours nor one another's."""
 
 import hashlib
 import subprocess
@@ -6,27 +6,30 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-REQUIREMENTS = HERE / "requirements.txt"
-FOLDER = HERE.parent / "out" / "peer-venv"
+FOLDERS = HERE.parent / "out"
 
 
-def peer_python() -> Path:
-    """The environment's interpreter; it is made where its requirements are not yet installed."""
-    python = FOLDER / "bin" / "python"
-    stamp = FOLDER / "installed"
-    wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+def peer_python(peer: str) -> Path:
+    """The interpreter of the peer's environment; it is made where it is not yet.
+
+    Args:
+        peer: its requirements are `ops/bench/peers/<peer>.txt`.
+    """
+    requirements, folder = HERE / f"{peer}.txt", FOLDERS / f"{peer}-venv"
+    python, stamp = folder / "bin" / "python", folder / "installed"
+    wanted = hashlib.sha256(requirements.read_bytes()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return python
-    install = ["-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(REQUIREMENTS)]
-    subprocess.run([sys.executable, "-m", "venv", str(FOLDER)], check=True)  # noqa: S603
+    install = ["-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(requirements)]
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)  # noqa: S603
     subprocess.run([str(python), *install], check=True)  # noqa: S603
     stamp.write_text(wanted)
     return python
 
 
-def versions(*packages: str) -> dict[str, str]:
-    """The installed versions of the packages."""
+def versions(peer: str, *packages: str) -> dict[str, str]:
+    """The versions of the packages in the peer's environment."""
     code = "import sys; from importlib.metadata import version; print(*map(version, sys.argv[1:]))"
-    command = [str(peer_python()), "-c", code, *packages]
+    command = [str(peer_python(peer)), "-c", code, *packages]
     printed = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
     return dict(zip(packages, printed.stdout.split(), strict=True))

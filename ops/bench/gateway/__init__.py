@@ -1,0 +1,1 @@
+"""What the gateway costs: readers by the thousand, and chats beside LiteLLM's proxy."""
