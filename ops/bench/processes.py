@@ -7,10 +7,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TypeVar
 
+import httpx
 import psutil
 import redis
 
@@ -18,6 +20,8 @@ from worker.engines import redis_server_binary
 from worker.engines.keeper import dying_with_parent
 
 ROOT = Path(__file__).parents[2]
+Found = TypeVar("Found")
+
 # How long a process may take to become ready on a busy machine.
 PATIENCE_S = 120.0
 
@@ -89,12 +93,21 @@ class Child:
         Raises:
             RuntimeError: it ended, or took too long; with the end of its log.
         """
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline and self._process.poll() is None:
-            if found := re.search(pattern, self.printed()):
-                return found
-            time.sleep(0.02)
-        raise RuntimeError(f"{self.name} is not ready:\n{self.printed()[-3000:]}")
+        return self._await(lambda: re.search(pattern, self.printed()))
+
+    def await_answer(self, url: str) -> None:
+        """Return when it answers there with 200.
+
+        Raises:
+            RuntimeError: it ended, or took too long; with the end of its log.
+        """
+
+        def answered() -> bool:
+            with suppress(httpx.TransportError):
+                return httpx.get(url).status_code == httpx.codes.OK
+            return False
+
+        self._await(answered)
 
     def await_end(self, timeout_s: float) -> None:
         """Return when it has ended of itself with status 0.
@@ -111,6 +124,14 @@ class Child:
         """All it has printed."""
         return self._log.read_text(errors="replace")
 
+    def _await(self, look: Callable[[], Found | None]) -> Found:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline and self._process.poll() is None:
+            if found := look():
+                return found
+            time.sleep(0.02)
+        raise RuntimeError(f"{self.name} is not ready:\n{self.printed()[-3000:]}")
+
     def _family(self) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(self._process.pid)
@@ -118,11 +139,16 @@ class Child:
         return []
 
 
-def start_redis(stack: ExitStack, folder: Path) -> tuple[Child, str]:
-    """A Redis that persists nothing, on loopback TCP as in production; and its URL."""
+def free_port() -> int:
+    """One of loopback that nobody listens on, for programs that cannot choose one themselves."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+def start_redis(stack: ExitStack, folder: Path) -> tuple[Child, str]:
+    """A Redis that persists nothing, on loopback TCP as in production; and its URL."""
+    port = free_port()
     command: list[str | Path] = [redis_server_binary(), "--port", str(port), "--bind", "127.0.0.1"]
     command += ["--save", "", "--appendonly", "no", "--dir", folder]
     child = stack.enter_context(Child("redis", command, folder))

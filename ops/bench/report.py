@@ -47,7 +47,9 @@ def machine() -> dict[str, str]:
     """What it was measured on, and with."""
     model = [row for row in _read("/proc/cpuinfo").splitlines() if row.startswith("model name")]
     ours = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    peer = ", ".join(f"{name} {found}" for name, found in versions("celery", *PEER_PACKAGES).items())
+    peer = ", ".join(
+        f"{name} {found}" for name, found in versions("celery", *PEER_PACKAGES).items()
+    )
     processor = model[0].partition(": ")[2] if model else platform.processor()
     return {
         "machine": f"{processor}, {os.cpu_count()} cores, {platform.platform()}",

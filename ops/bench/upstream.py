@@ -58,6 +58,11 @@ class Upstream:
         found = msgspec.json.decode(records.content, type=_Records).data
         return [request for request in found if request.times]
 
+    @property
+    def characters(self) -> int:
+        """Of the whole text."""
+        return self._offsets[-1]
+
     def deltas_until(self, offset: int) -> int:
         """How many deltas of the text lie before the offset, in characters."""
         return bisect_right(self._offsets, offset)

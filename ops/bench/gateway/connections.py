@@ -125,8 +125,8 @@ def _unchunked(pieces: Sequence[tuple[int, bytes]]) -> Iterator[tuple[int, bytes
     raise RuntimeError(f"a response without an end: {bytes(raw[-200:])!r}")
 
 
-async def main() -> None:
-    """Connect, wait for all ends, write the file."""
+async def read() -> list[Response]:
+    """Connect as the plan on standard input says, say so, and wait for all ends."""
     plan = msgspec.json.decode(sys.stdin.buffer.read(), type=Plan)
     loop, gate = asyncio.get_running_loop(), asyncio.Semaphore(AT_ONCE)
     host = f"{plan.host}:{plan.port}"
@@ -145,10 +145,9 @@ async def main() -> None:
     sys.stdout.flush()
     for connection in connections:
         await connection.ended
-    found = [connection.response for connection in connections]
-    Path(sys.argv[1]).write_bytes(msgspec.msgpack.encode(found))
+    return [connection.response for connection in connections]
 
 
 if __name__ == "__main__":
     allow_many_sockets()
-    uvloop.run(main())
+    Path(sys.argv[1]).write_bytes(msgspec.msgpack.encode(uvloop.run(read())))

@@ -1,8 +1,4 @@
-"""Many readers of few jobs, on one gateway process and one core of its own.
-
-    python -m ops.bench.gateway.fanout                       5,000 readers of 100 jobs, 1,000 of one
-    python -m ops.bench.gateway.fanout --readers 200 --jobs 10
-"""
+"""Many readers of few jobs, on one gateway process and one core of its own."""
 
 import os
 import tempfile

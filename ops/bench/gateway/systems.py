@@ -2,13 +2,13 @@
 
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from ops.bench.peers.environment import HERE as PEERS
 from ops.bench.peers.environment import peer_python
-from ops.bench.processes import Child
+from ops.bench.processes import Child, free_port
 from ops.bench.systems import Deltaworks, Scene
 
 
@@ -18,6 +18,7 @@ class Relay(Protocol):
     name: str
     # Where it takes requests: `http://host:port`.
     address: str
+    uses_redis: bool
 
     def open(self, stack: ExitStack, scene: Scene) -> list[Child]:
         """Start it; its processes, whose CPU time is what it costs."""
@@ -25,6 +26,8 @@ class Relay(Protocol):
 
 class Gateway(Deltaworks):
     """A worker, and a gateway of one process."""
+
+    uses_redis = True
 
     def open(self, stack: ExitStack, scene: Scene) -> list[Child]:
         """Start both; the gateway comes first."""
@@ -39,6 +42,7 @@ class LiteLLM:
     """LiteLLM's proxy, which passes any model on to the simulator."""
 
     name = "litellm proxy"
+    uses_redis = False
 
     def open(self, stack: ExitStack, scene: Scene) -> list[Child]:
         """Start it, without a database, keys, logs or telemetry."""
@@ -49,10 +53,26 @@ class LiteLLM:
         }
         file = scene.folder / "litellm.yaml"
         file.write_bytes(msgspec.json.encode(configuration))  # JSON is YAML as well
-        command = [peer_python("litellm").parent / "litellm", "--config", file, "--port", "0"]
-        command = [peer_python("litellm"), PEERS / "litellm_proxy.py", file]
-        proxy = stack.enter_context(Child("litellm", command, scene.folder))
-        self.address = proxy.await_line(r"Uvicorn running on (http://\S+)")[1]
+        port = free_port()
+        program = peer_python("litellm").parent / "litellm"
+        command: list[str | Path] = [
+            program,
+            "--config",
+            file,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ]
+        environment = {
+            "LITELLM_LOG": "ERROR",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            # Ours is measured without keys, too.
+            "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+        }
+        proxy = stack.enter_context(Child("litellm", command, scene.folder, environment))
+        self.address = f"http://127.0.0.1:{port}"
+        proxy.await_answer(f"{self.address}/health/liveliness")
         return [proxy]
 
 
@@ -60,6 +80,7 @@ class Direct:
     """The simulator itself: what clients and bench cost alone."""
 
     name = "direct"
+    uses_redis = False
 
     def open(self, stack: ExitStack, scene: Scene) -> list[Child]:
         """Nothing to start."""

@@ -18,6 +18,7 @@ from tests.faults.load import Load, loading
 from tests.faults.long.found import BACKLOG, KILL_EVERY_S, WORKERS, Found, tell
 from tests.faults.scene import Scene, scene
 from tests.servers import PostgresServer
+from tests.wire import until
 from worker.errors import StoreAway
 
 CRASH_EVERY_S = 3.0
@@ -44,8 +45,7 @@ async def kills(jobs: int, seed: int) -> Found:
             while True:
                 begun = time.monotonic()
                 # Where starting takes longer than four kills, nobody would ever work.
-                while not at.served():
-                    await asyncio.sleep(0.1)
+                await until(at.served)
                 await at.kill()
                 await asyncio.sleep(max(0.0, begun + KILL_EVERY_S - time.monotonic()))
 

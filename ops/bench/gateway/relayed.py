@@ -1,0 +1,157 @@
+"""Streamed chats through our gateway beside LiteLLM's proxy: CPU and latency for each delta."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from ops.bench import upstream
+from ops.bench.gateway.clients import Clients
+from ops.bench.gateway.connections import Request, Response, arrivals
+from ops.bench.gateway.systems import Relay
+from ops.bench.latency import Spread
+from ops.bench.processes import start_redis, start_simulator
+from ops.bench.systems import Scene
+from ops.bench.upstream import MESSAGES, Upstream
+
+# Deltas a second in each stream.
+RATE = 20.0
+# How long all of them are watched, and how long they may take to open.
+WINDOW_S, OPENING_S = 10.0, 60.0
+# How many streams a second open, before their first delta comes.
+OPENED_PER_S = 50
+PATIENCE_S = 300.0
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What one measurement found.
+
+    Attributes:
+        deltas: written by the simulator in the window.
+        cpu_us: of all the system's processes together, for each of them; by process in `parts_us`.
+        complete: streams whose client has the whole text.
+        latency: from the simulator's write to the client's receipt.
+    """
+
+    system: str
+    streams: int
+    deltas: int
+    cpu_us: float
+    parts_us: dict[str, float]
+    complete: int
+    latency: Spread
+
+
+class _Served(msgspec.Struct, frozen=True):
+    user: str | None
+    times: list[tuple[int, int]] | None
+
+
+class _Records(msgspec.Struct):
+    data: list[_Served]
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Message
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] = []
+
+
+def measure(system: Relay, streams: int) -> Result:
+    """So many streams at once, from the start of all processes to their end."""
+    with ExitStack() as stack:
+        prefix = "deltaworks-bench-"
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix)))
+        redis_server, redis_url = start_redis(stack, folder)
+        _, base_url = start_simulator(stack, folder)
+        wait_s = 5.0 + streams / OPENED_PER_S
+        tokens = int(RATE * (WINDOW_S + 4.0))
+        model = upstream.model(tokens, RATE, wait_s)
+        scene = Scene(folder, redis_url, base_url, streams, model)
+        processes = system.open(stack, scene) + [redis_server] * system.uses_redis
+        simulator = Upstream(base_url, model)
+        _warm(system)
+        requests = [_request(model, str(number)) for number in range(streams)]
+        clients = stack.enter_context(Clients(system.address, requests, folder))
+        simulator.await_open(streams, OPENING_S)
+        time.sleep(wait_s + 1.0)
+        begun_ns, before = time.time_ns(), [process.cpu_s() for process in processes]
+        time.sleep(WINDOW_S)
+        ended_ns, after = time.time_ns(), [process.cpu_s() for process in processes]
+        responses = clients.responses(PATIENCE_S)
+        records = httpx.get(f"{base_url.removesuffix('/v1')}/record", timeout=60).content
+    written = {
+        each.user: dict(each.times)
+        for each in msgspec.json.decode(records, type=_Records).data
+        if each.times and each.user
+    }
+    deltas = sum(
+        begun_ns <= at_ns < ended_ns for times in written.values() for at_ns in times.values()
+    )
+    names = [process.name for process in processes]
+    used_us = [(last - first) / deltas * 1e6 for first, last in zip(before, after, strict=True)]
+    heard = [list(_hear(response)) for response in responses]
+    whole = simulator.characters
+    return Result(
+        system=system.name,
+        streams=streams,
+        deltas=deltas,
+        cpu_us=round(sum(used_us), 1),
+        parts_us={name: round(us, 1) for name, us in zip(names, used_us, strict=True)},
+        complete=sum(pieces[-1][1] == whole for pieces in heard if pieces),
+        latency=Spread.of(list(_delays(heard, written, simulator))),
+    )
+
+
+def _request(model: str, user: str) -> Request:
+    body = {"model": model, "messages": MESSAGES, "stream": True, "user": user}
+    return Request("POST", "/v1/chat/completions", msgspec.json.encode(body).decode())
+
+
+def _warm(system: Relay) -> None:
+    """One short stream, so that everything is imported and open."""
+    body = msgspec.json.decode(_request(upstream.model(tokens=5, rate=0), "").body)
+    url = f"{system.address}/v1/chat/completions"
+    httpx.post(url, json=body, timeout=60).raise_for_status()
+
+
+def _hear(response: Response) -> Iterator[tuple[int, int]]:
+    """When each piece of the text arrived, and how many characters there were then."""
+    characters = 0
+    for frame in arrivals(response):
+        if frame.data == b"[DONE]":
+            return
+        for choice in msgspec.json.decode(frame.data, type=_Chunk).choices:
+            if choice.delta.content:
+                characters += len(choice.delta.content)
+                yield frame.at_ns, characters
+
+
+def _delays(
+    heard: Sequence[Sequence[tuple[int, int]]],
+    written: dict[str, dict[int, int]],
+    simulator: Upstream,
+) -> Iterator[int]:
+    """From each delta's write to the arrival of the piece that ends at or beyond it; in ns."""
+    for number, pieces in enumerate(heard):
+        times, seen = written[str(number)], 0
+        for arrived_ns, characters in pieces:
+            until = simulator.deltas_until(characters)
+            yield from (arrived_ns - times[delta] for delta in range(seen + 1, until + 1))
+            seen = until
+
+
+def median_us(results: Sequence[Result], system: str) -> float:
+    """The median of a system's CPU time for each delta."""
+    return statistics.median(result.cpu_us for result in results if result.system == system)
