@@ -9,6 +9,7 @@ DeltaworksError
 ├── SchemaOutdated        the database lacks a migration; carries the command that mends it
 ├── EngineFailed          an embedded server did not start
 ├── StoreAway             the database does not answer, or cannot write, for now
+├── ChannelAway           Redis does not answer for now, and nothing else can stand in for it
 ├── Unauthorized          nobody we know has sent this request
 ├── Denied                this key may not do that
 ├── Throttled             too many requests, or too many jobs that wait: come again later
@@ -72,6 +73,10 @@ class StoreAway(DeltaworksError):
     def __init__(self, sentence: str, *, unsure: bool = False) -> None:
         super().__init__(sentence)
         self.unsure = unsure
+
+
+class ChannelAway(DeltaworksError):
+    """Redis does not answer for now, where nothing else can stand in for it."""
 
 
 class Unauthorized(DeltaworksError):

@@ -59,6 +59,7 @@ class Client(Struct, frozen=True):
     redis: Redis
     store: Store
     log: Log
+    inquiry: Inquiry
     follower: Follower
     submission: Submission
 
@@ -172,7 +173,7 @@ async def _client(stack: AsyncExitStack, catalog: Catalog) -> Client:
     await require_schema(store.engine)
     redis = _redis(found.redis_url)
     stack.push_async_callback(redis.aclose)
-    log, hub = Log(redis), Hub(redis)
+    log, hub, inquiry = Log(redis), Hub(redis), Inquiry(store.jobs.many)
     await serve(stack, "hub", hub.run())
     return Client(
         settings=chosen,
@@ -181,7 +182,8 @@ async def _client(stack: AsyncExitStack, catalog: Catalog) -> Client:
         redis=redis,
         store=store,
         log=log,
-        follower=Follower(hub, log, Inquiry(store.jobs.many), chosen.silence_s),
+        inquiry=inquiry,
+        follower=Follower(hub, log, inquiry, chosen.silence_s),
         submission=Submission(store.jobs, log, app.wake, catalog, chosen),
     )
 

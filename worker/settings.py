@@ -99,7 +99,8 @@ class Settings(BaseSettings):
     hold_s: float = Field(15.0, ge=0)
     # How long a foreground job goes on whose client has gone.
     abandoned_s: float = Field(5.0, ge=0)
-    # How long a request's body may take to arrive.
+    # How long a request's head, and then its body, may take to arrive.
+    head_timeout_s: float = Field(20.0, gt=0)
     body_timeout_s: float = Field(30.0, gt=0)
     # How many jobs of one tenant and lane may wait.
     max_queued: int = Field(100_000, ge=1)

@@ -106,6 +106,23 @@ async def test_where_processes_die_without_a_suspect_none_is_charged(
     assert jobs[neighbour].crashes == 0
 
 
+@pytest.mark.parametrize(("deaths", "charged"), [(1, True), (2, False)])
+async def test_a_process_that_was_late_and_lived_is_judged_anew_when_it_dies(
+    open_store: OpenStore, deaths: int, charged: bool
+) -> None:
+    us, sweep = open_store("us"), open_store("sweep")
+    late = await queued(us)
+    await hold(us, late)
+    assert (await rescue(sweep))[late].crashes == 1
+    await dead(us, deaths)
+    suspect, neighbour = await queued(us, 2), await queued(us, 1)
+    await hold(us, suspect, neighbour)
+    jobs = await rescue(sweep)
+    assert jobs[suspect].state == ("failed" if charged else "queued")
+    assert jobs[suspect].crashes == 2 + charged
+    assert jobs[neighbour].crashes == 1
+
+
 async def test_deaths_that_are_others_suspects_or_its_own_or_old_do_not_excuse_a_suspect(
     open_store: OpenStore,
 ) -> None:

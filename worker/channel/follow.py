@@ -6,6 +6,7 @@ does not help, to the database.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -32,6 +33,9 @@ from worker.errors import InvalidCursor
 
 # How long a new reader waits for Redis before it asks the database instead.
 JOIN_S = 1.0
+# How long a cursor beyond the log is believed, and how often the log is looked at meanwhile: Redis
+# may have lost the log's end, which comes back with the holder's next word.
+BELIEVED_S, LOOK_S = 3.0, 0.2
 
 
 class Gap(Exception):
@@ -149,13 +153,20 @@ class Follower:
 
     async def _doubt(self, job: str, position: Position) -> Sequence[ChannelEvent]:
         """Look at a cursor beyond which the log has nothing: is it at the end, or past it?"""
+        rest = await self._ask(job, position)
+        if position.ended or position.cursor.attempt < position.floor:
+            return rest
         newest = None
         with suppress(RedisError, OSError):
-            newest = await self._log.newest(job)
+            newest = await reached(self._log, job, position.cursor)
+        if newest is None or newest == position.cursor:
+            return ()
+        if newest > position.cursor:
+            return await self._read(job, position)
         rest = await self._ask(job, position)
-        if newest is not None and newest < position.cursor and not position.ended:
-            raise InvalidCursor(f"cursor: {position.cursor} is beyond {newest}; start over")
-        return rest
+        if position.ended or position.cursor.attempt < position.floor:
+            return rest
+        raise InvalidCursor(f"cursor: {position.cursor} is beyond {newest}; start over")
 
     async def _ask(self, job: str, position: Position) -> Sequence[ChannelEvent]:
         row = await self._inquiry.job(job)
@@ -169,6 +180,22 @@ class Follower:
             )
         position.floor = row.attempt
         return ()
+
+
+async def reached(log: Log, job: str, cursor: Cursor) -> Cursor | None:
+    """The log's last entry, once it is no longer before the cursor, or has been so for too long.
+
+    None where there is no log.
+
+    Raises:
+        RedisError, OSError: Redis does not answer.
+    """
+    until = time.monotonic() + BELIEVED_S
+    while (newest := await log.newest(job)) is not None and newest < cursor:
+        if time.monotonic() > until:
+            break
+        await asyncio.sleep(LOOK_S)
+    return newest
 
 
 @contextmanager

@@ -1,13 +1,18 @@
-"""Asking the database for jobs: one statement for all readers of a process that ask at once."""
+"""Asking the database for jobs: one statement at a time, for all readers of a process.
+
+Who asks while a statement runs goes with the next one: alone nobody waits for others, and a
+thousand who come at once, as after a restart, cost a few statements.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import islice
 
 from models import Job
 from worker.errors import JobNotFound
 
-# How long a question waits for others to go with it.
-GATHER_S = 0.005
+# Rows hold whole conversations: so many are fetched by one statement at most.
+MOST_JOBS = 200
 
 Many = Callable[[Iterable[str]], Awaitable[Mapping[str, Job]]]
 
@@ -18,35 +23,49 @@ class Inquiry:
     def __init__(self, many: Many) -> None:
         self._many = many
         self._asked: dict[str, asyncio.Future[Job]] = {}
-        self._answering: set[asyncio.Task[None]] = set()
+        self._answering: asyncio.Task[None] | None = None
 
-    async def job(self, id: str) -> Job:
-        """The job as its row stands now.
+    async def job(self, id: str, tenant: str | None = None) -> Job:
+        """The job as its row stands now; for a tenant, only if it is the tenant's own.
 
         Raises:
-            JobNotFound: no job has this id.
+            JobNotFound: no job has this id, or none that is to be seen.
         """
         if id not in self._asked:
             self._asked[id] = asyncio.get_running_loop().create_future()
-            if len(self._asked) == 1:
-                task = asyncio.create_task(self._answer())
-                self._answering.add(task)
-                task.add_done_callback(self._answering.discard)
-        return await asyncio.shield(self._asked[id])
+        if self._answering is None:
+            self._answering = asyncio.create_task(self._answer_all())
+        job = await asyncio.shield(self._asked[id])
+        if tenant not in (None, job.tenant):
+            raise _absent(id)
+        return job
 
-    async def _answer(self) -> None:
-        await asyncio.sleep(GATHER_S)
-        asked, self._asked = self._asked, {}
+    async def _answer_all(self) -> None:
+        try:
+            while self._asked:
+                ids = list(islice(self._asked, MOST_JOBS))
+                await self._answer({id: self._asked.pop(id) for id in ids})
+        finally:
+            self._answering = None
+
+    async def _answer(self, asked: Mapping[str, asyncio.Future[Job]]) -> None:
         try:
             found = await self._many(asked)
         except Exception as error:  # belongs to those who asked
             for future in asked.values():
-                future.set_exception(error)
-                future.exception()
+                _fail(future, error)
             return
         for id, future in asked.items():
             if id in found:
                 future.set_result(found[id])
             else:
-                future.set_exception(JobNotFound(f"no job has the id {id!r}"))
-                future.exception()
+                _fail(future, _absent(id))
+
+
+def _absent(id: str) -> JobNotFound:
+    return JobNotFound(f"no job has the id {id!r}")
+
+
+def _fail(future: asyncio.Future[Job], error: Exception) -> None:
+    future.set_exception(error)
+    future.exception()  # whoever asked may have left

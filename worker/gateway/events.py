@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
+from itertools import compress
 
 import msgspec
 from redis.exceptions import RedisError
@@ -12,6 +13,7 @@ from starlette.responses import Response
 from models import Job, JobState
 from worker.access import Scope
 from worker.channel.events import START, ChannelEvent, Cursor, End
+from worker.channel.follow import reached
 from worker.channel.replay import end_cursor
 from worker.errors import InvalidCursor, InvalidRequest
 from worker.gateway.answers import JOB
@@ -41,16 +43,15 @@ async def events_of_many(request: Request) -> Response:
     gateway = gateway_of(request)
     principal = await principal_of(request, Scope.READ)
     places = _places(request)
-    rows = await gateway.client.store.jobs.many(places)
-    for id in places:
-        if id not in rows or rows[id].tenant != principal.tenant:
-            await gateway.client.store.jobs.get(id, principal.tenant)  # raises what is to be said
-    open_places = {
-        id: after for id, after in places.items() if not await is_over(gateway, rows[id], after)
-    }
-    if not open_places:
+
+    async def has_more(id: str, after: Cursor) -> bool:
+        job = await gateway.client.inquiry.job(id, principal.tenant)
+        return not await is_over(gateway, job, after)
+
+    more = await asyncio.gather(*(has_more(id, after) for id, after in places.items()))
+    if not any(more):
         return Response(status_code=204)
-    return Stream(_merged_frames(gateway, open_places))
+    return Stream(_merged_frames(gateway, places, list(compress(places, more))))
 
 
 async def _readable(request: Request, id: str) -> Job:
@@ -60,7 +61,7 @@ async def _readable(request: Request, id: str) -> Job:
     tenant = None
     if token is None or not gateway.tokens.opens(token, id):
         tenant = (await principal_of(request, Scope.READ)).tenant
-    return await gateway.client.store.jobs.get(id, tenant)
+    return await gateway.client.inquiry.job(id, tenant)
 
 
 async def is_over(gateway: Gateway, job: Job, after: Cursor) -> bool:
@@ -71,16 +72,21 @@ async def is_over(gateway: Gateway, job: Job, after: Cursor) -> bool:
     """
     newest: Cursor | None = None
     if JobState(job.state).terminal:
-        newest = end_cursor(job)
-        if after == newest:
+        newest = end = end_cursor(job)
+        if after == end or (job.erased_at is not None and after > end):
             return True
-    elif after > Cursor(job.attempt, 0):
-        with suppress(RedisError, OSError):  # without it the database knows where the job stands
-            newest = await gateway.client.log.newest(job.id)
+    elif after <= Cursor(job.attempt, 0):
+        return False
+    else:
+        if after.attempt == job.attempt:
+            with suppress(RedisError, OSError):  # without it there is no text to be beyond
+                newest = await reached(gateway.client.log, job.id, after)
         if newest is None or newest < after:  # the row may have moved on meanwhile
-            row = await gateway.client.store.jobs.get(job.id)
+            row = await gateway.client.inquiry.job(job.id)
             if row.state != job.state or row.attempt != job.attempt:
                 return await is_over(gateway, row, after)
+        if after.attempt > job.attempt:
+            newest = Cursor(job.attempt, 0)
     if newest is not None and after > newest:
         raise InvalidCursor(f"cursor: {after} lies beyond {newest}; start over")
     return False
@@ -97,14 +103,17 @@ async def _frames(gateway: Gateway, id: str, after: Cursor) -> AsyncIterator[byt
             yield _complaint(error)
 
 
-async def _merged_frames(gateway: Gateway, places: dict[str, Cursor]) -> AsyncIterator[bytes]:
+async def _merged_frames(
+    gateway: Gateway, places: dict[str, Cursor], going_on: Sequence[str]
+) -> AsyncIterator[bytes]:
+    """The events of those that go on; with each, the places in all of them."""
     yield HINT
     arrived: asyncio.Queue[tuple[str, Sequence[ChannelEvent] | Exception]] = asyncio.Queue(1)
     async with AsyncExitStack() as stack:
-        for id, after in list(places.items()):
-            reader = await stack.enter_async_context(gateway.relays.reader(id, after))
+        for id in going_on:
+            reader = await stack.enter_async_context(gateway.relays.reader(id, places[id]))
             stack.callback(asyncio.create_task(_read(id, reader, arrived)).cancel)
-        remaining = len(places)
+        remaining = len(going_on)
         while remaining:
             id, fresh = await arrived.get()
             if isinstance(fresh, Exception):

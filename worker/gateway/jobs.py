@@ -10,6 +10,7 @@ from starlette.responses import Response
 from models import Job, JobState, Lane
 from worker.access import Principal, Scope
 from worker.cancellation import cancel
+from worker.erasure import erase
 from worker.errors import Conflict, DeltaworksError, InvalidRequest
 from worker.gateway.answers import JOB, json_answer
 from worker.gateway.body import gateway_of, object_of, principal_of
@@ -103,11 +104,10 @@ async def cancelling(request: Request) -> Response:
     return json_answer(job_object(job))
 
 
-async def erase(request: Request) -> Response:
+async def erasing(request: Request) -> Response:
     """`DELETE /v1/jobs/{id}`: request and output are removed; the job has ended."""
     client, job = gateway_of(request).client, await _own(request, Scope.WRITE)
-    await client.store.jobs.erase(job.id)
-    await client.log.erase(job.id)
+    await erase(job, client.store.jobs, client.log)
     return json_answer({"id": job.id, "object": "job", "deleted": True})
 
 

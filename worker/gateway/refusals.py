@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from worker.errors import (
+    ChannelAway,
     Conflict,
     Denied,
     InvalidCursor,
@@ -65,6 +66,7 @@ KINDS: dict[type[Exception], tuple[int, str, str]] = {
     Conflict: (409, "invalid_request_error", "conflict"),
     Throttled: (429, "rate_limit_error", "rate_limit_exceeded"),
     StoreAway: (503, "server_error", "store_away"),
+    ChannelAway: (503, "server_error", "channel_away"),
     ServerEnds: (503, "server_error", "server_ends"),
 }
 
@@ -100,7 +102,7 @@ def _headers(error: Exception) -> dict[str, str]:
             return {"x-should-retry": "false"}
         case Throttled():
             return _retry_after(error.retry_after_s)
-        case StoreAway() | ServerEnds():
+        case StoreAway() | ChannelAway() | ServerEnds():
             return _retry_after(AGAIN_S)
     return {}
 

@@ -5,12 +5,15 @@ import logging
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from worker import settings
 from worker.errors import ConfigurationError
 from worker.gateway.app import application
 
@@ -21,27 +24,35 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 GRACE_S = 10
 # Connections that are opened and not yet taken: readers come back all at once.
 BACKLOG = 4_096
-# A head of a request that is larger, or slower than this, is refused: slow clients hold no socket.
-MOST_HEAD_BYTES, HEAD_S = 32 * 1024, 20.0
+# A head of a request that is larger is refused.
+MOST_HEAD_BYTES = 32 * 1024
 KEEP_ALIVE_S = 75
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's, but that a head has its time and size: else slow clients hold sockets for ever."""
+    """uvicorn's, but that a head has its time and size: else slow clients hold sockets for ever.
 
-    _slow: asyncio.TimerHandle | None = None
-    _head_bytes = 0
+    Args:
+        head_timeout_s: how long a head may take, in seconds.
+        arguments: uvicorn's own.
+    """
+
+    def __init__(self, *, head_timeout_s: float, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._head_timeout_s = head_timeout_s
+        self._slow: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client connects; now it has to ask."""
         super().connection_made(transport)
-        self._slow = self.loop.call_later(HEAD_S, transport.close)
+        self._slow = self.loop.call_later(self._head_timeout_s, transport.close)
 
     def on_message_begin(self) -> None:
         """The first byte of a head."""
         super().on_message_begin()
         if self._slow is None:
-            self._slow = self.loop.call_later(HEAD_S, self.transport.close)
+            self._slow = self.loop.call_later(self._head_timeout_s, self.transport.close)
 
     def data_received(self, data: bytes) -> None:
         """A piece of a head, or of a body, whose size others watch."""
@@ -127,7 +138,7 @@ def serve(host: str, port: int, *, without_keys: bool, ready_file: Path | None) 
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=Protocol,
+        http=partial(Protocol, head_timeout_s=settings.load().head_timeout_s),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         log_config=None,

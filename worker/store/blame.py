@@ -62,12 +62,17 @@ async def _cleared(session: AsyncSession, remembered_s: float) -> int:
 
 def _is_charged(job: Lost, deaths: Mapping[str, Death], cleared: int) -> bool:
     death = deaths.get(job.owner)
-    if death is None or death.suspect is None:
-        return True
-    if death.suspect != job.id:
+    suspect = None if death is None else death.suspect
+    if suspect not in (None, job.id):
         return False
-    # The deaths of processes that held this job alone say nothing for it.
-    others = [d for d in deaths.values() if d.suspect is None and d.only != job.id]
+    if job.crashes < SUSPECT_AT:
+        return True
+    # Neither its own process's death says anything for it, nor those of which it was alone aboard.
+    others = [
+        other
+        for other in deaths.values()
+        if other.suspect is None and other.only != job.id and other.owner != job.owner
+    ]
     return len(others) + cleared < SICK_AT
 
 
@@ -84,7 +89,11 @@ async def notice(session: AsyncSession) -> Sequence[str]:
 
 
 async def _record(session: AsyncSession, owners: Iterable[str]) -> None:
-    """A row for each owner that has none yet; another sweep's, made meanwhile, stands."""
+    """A row for each owner that has none yet; another sweep's, made meanwhile, stands.
+
+    A process may have been taken for dead, when it was only late, and have lived on: then the
+    suspect that it runs now is the row's.
+    """
     suspect = case((Job.crashes >= SUSPECT_AT, Job.id))
     sole = case((func.count() == 1, func.min(Job.id)))
     aboard = (
@@ -95,4 +104,7 @@ async def _record(session: AsyncSession, owners: Iterable[str]) -> None:
         .order_by(Job.lease_owner)
     )
     recorded = insert_into(session, Death).from_select(["owner", "at", "suspect", "only"], aboard)
-    await session.execute(recorded.on_conflict_do_nothing())
+    first = func.coalesce(Death.suspect, recorded.excluded.suspect)
+    await session.execute(
+        recorded.on_conflict_do_update(index_elements=[Death.owner], set_={"suspect": first})
+    )

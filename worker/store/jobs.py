@@ -113,7 +113,7 @@ class Jobs(Side):
             Conflict: the job has not ended.
         """
         values: dict[str, object] = dict.fromkeys(CONTENT)
-        values |= {"request": {}, "erased_at": func.coalesce(Job.erased_at, clock())}
+        values |= {"request": {}, "length": 0, "erased_at": func.coalesce(Job.erased_at, clock())}
         statement = update(Job).where(Job.id == id, Job.state.in_(TERMINAL)).values(values)
         said = update(Attempt).where(Attempt.job_id == id).values(error_message=None)
         async with self._transaction() as session, session.begin():

@@ -30,7 +30,9 @@ def main() -> int:
         jobs, load = LOADS[name]
         tell(f"{name} (seed {arguments.seed}) ...")
         found.append(load(arguments.jobs or jobs, arguments.seed))
-        sys.stdout.write("\n".join(report.table(found[-1:])) + "\n")
+        last = found[-1:]
+        sys.stdout.write("\n".join([*report.table(last), *report.violations(last), ""]))
+        sys.stdout.flush()
     sys.stdout.write("\n".join([*report.table(found), "", *report.violations(found), ""]))
     if arguments.publish:
         report.publish(found)

@@ -9,6 +9,7 @@ from models import Job, JobState
 from worker.access import Principal, Scope
 from worker.cancellation import cancel
 from worker.channel.events import ChannelEvent, End
+from worker.erasure import erase
 from worker.errors import InvalidCursor, InvalidRequest, JobNotFound
 from worker.gateway.abandonment import is_continued
 from worker.gateway.answers import JOB, json_answer
@@ -77,11 +78,10 @@ async def cancelling(request: Request) -> Response:
     return _json(response(job), job)
 
 
-async def erase(request: Request) -> Response:
+async def erasing(request: Request) -> Response:
     """`DELETE /v1/responses/{id}`: what it was asked and what it said are removed."""
     client, job = gateway_of(request).client, await _own(request, Scope.WRITE)
-    await client.store.jobs.erase(job.id)
-    await client.log.erase(job.id)
+    await erase(job, client.store.jobs, client.log)
     return _json({"id": response_id(job.id), "object": "response", "deleted": True}, job)
 
 
