@@ -9,6 +9,7 @@ import pytest
 from tests.faults.scene import LEASE_S, Scene
 from tests.proxy import Proxy
 from tests.servers import PostgresServer
+from tests.wire import until
 
 # Ends after a second and a half, in the middle of what befalls the database.
 MIDDLING = "sim?tokens=75&rate=50&vary=1"
@@ -64,7 +65,8 @@ async def test_a_disk_that_is_full_costs_a_second_run_and_no_job(
     (worker,) = scene.workers
     async with scene.load() as load:
         await load.submit(10, MIDDLING)
-        await load.running(10)
+        # Claimed is not yet asked: before that they ask the database once more.
+        await until(lambda: len(scene.stack.record()) == 10)
         with scene.injury():
             # Of its files, the log among them, none can grow: every write fails.
             _, hard = resource.prlimit(worker.pid, resource.RLIMIT_FSIZE)
