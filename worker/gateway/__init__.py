@@ -11,6 +11,7 @@ jobs        the native API
 chat        OpenAI's chat completions
 responses   OpenAI's Responses API
 models      which models there are
+openapi     the gateway's description of itself
 failures    a failed job as an OpenAI error
 abandonment what becomes of a job whose client has gone
 events      a job's events, or several jobs', as server-sent events

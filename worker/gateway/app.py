@@ -15,6 +15,7 @@ from worker.errors import DeltaworksError
 from worker.gateway import events, health, jobs, models
 from worker.gateway.chat import routes as chat
 from worker.gateway.gateway import open_gateway
+from worker.gateway.openapi import routes as openapi
 from worker.gateway.refusals import Refusal, refusal_of
 from worker.gateway.responses import routes as responses
 
@@ -36,6 +37,8 @@ ROUTES = [
     Route("/v1/jobs/{id}/retry", jobs.retry, methods=["POST"]),
     Route("/v1/jobs/{id}/token", jobs.token, methods=["POST"]),
     Route("/v1/jobs/{id}/events", events.events, methods=["GET"]),
+    Route("/openapi.json", openapi.description, methods=["GET"]),
+    Route("/docs", openapi.docs, methods=["GET"]),
     Route("/healthz", health.healthz, methods=["GET"]),
     Route("/readyz", health.readyz, methods=["GET"]),
 ]
@@ -50,12 +53,21 @@ def application(*, is_open: bool) -> Starlette:
             app.state.gateway = gateway
             yield
 
-    return Starlette(
+    app = Starlette(
         routes=ROUTES,
         lifespan=lifespan,
         middleware=[Middleware(Faults)],
-        exception_handlers={HTTPException: _refuse, DeltaworksError: _refuse, Refusal: _refuse},
+        exception_handlers={
+            404: _nowhere,
+            405: _wrong_method,
+            HTTPException: _refuse,
+            DeltaworksError: _refuse,
+            Refusal: _refuse,
+        },
     )
+    # A client that follows a redirect from a path that is wrong may send its body again, or not.
+    app.router.redirect_slashes = False
+    return app
 
 
 class Faults:
@@ -83,3 +95,15 @@ class Faults:
 
 async def _refuse(_request: Request, error: Exception) -> Response:
     return refusal_of(error).response()
+
+
+async def _nowhere(_request: Request, _error: Exception) -> Response:
+    return Refusal(404, "there is nothing at this path; see /docs", code="not_found").response()
+
+
+async def _wrong_method(request: Request, _error: Exception) -> Response:
+    # Starlette names the methods of the first route of this path only.
+    here = (route for route in ROUTES if route.path_regex.match(request.url.path))
+    allowed = ", ".join(sorted({method for route in here for method in route.methods or ()}))
+    problem, headers = f"{request.method}: is not for this path; use {allowed}", {"allow": allowed}
+    return Refusal(405, problem, code="method_not_allowed", headers=headers).response()

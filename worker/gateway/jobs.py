@@ -125,7 +125,7 @@ async def retry(request: Request) -> Response:
         "webhook": job.webhook_url,
     }
     given = {name: value for name, value in document.items() if value is not None}
-    if key := request.headers.get("idempotency-key"):
+    if (key := request.headers.get("idempotency-key")) is not None:
         given["idempotency_key"] = key
     again = await gateway.client.submission.submit(given, tenant=job.tenant, retry_of=job.id)
     return json_answer(job_object(again), 201, {JOB: again.id})

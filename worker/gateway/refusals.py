@@ -76,7 +76,7 @@ def refusal_of(error: Exception) -> Refusal:
     if isinstance(error, Refusal):
         return error
     if isinstance(error, HTTPException):
-        code = "not_found" if error.status_code == 404 else "invalid_request"
+        code = "invalid_request"
         return Refusal(error.status_code, str(error.detail), code=code, headers=error.headers)
     known = KINDS.get(type(error))
     if known is None:

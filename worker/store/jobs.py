@@ -13,6 +13,7 @@ from worker.request import JobRequest
 from worker.store.engine import insert_into
 from worker.store.settlement import columns_of
 from worker.store.side import Side, resolving, unbroken
+from worker.text import repair
 
 # When a wake-up is sent again should the job still be queued; doubles each time.
 FIRST_REWAKE_S = 60.0
@@ -83,7 +84,7 @@ class Jobs(Side):
             JobNotFound: no job has this id, or none that is to be seen.
         """
         async with self._session() as session:
-            job = await session.get(Job, id)
+            job = await session.get(Job, repair(id))
         if job is None or tenant not in (None, job.tenant):
             raise JobNotFound(f"no job has the id {id!r}")
         return job
@@ -128,7 +129,7 @@ class Jobs(Side):
     async def many(self, ids: Iterable[str]) -> dict[str, Job]:
         """Those of the jobs that exist, by id, in one statement."""
         async with self._session() as session:
-            found = await session.scalars(select(Job).where(Job.id.in_(list(ids))))
+            found = await session.scalars(select(Job).where(Job.id.in_(list(map(repair, ids)))))
             return {job.id: job for job in found}
 
     @unbroken
@@ -165,7 +166,7 @@ class Jobs(Side):
         """
         statement = (
             update(Job)
-            .where(Job.id == id, Job.state.not_in(TERMINAL))
+            .where(Job.id == repair(id), Job.state.not_in(TERMINAL))
             .values(
                 state=JobState.CANCELLED.value,
                 attempt=Job.attempt + 1,
@@ -198,7 +199,8 @@ def _listed(listing: Listing) -> list[ColumnElement[bool]]:
         found.append(Job.lane == listing.lane)
     if listing.after is not None:
         found.append(tuple_(Job.created_at, Job.id) < tuple_(*_place(listing.after)))
-    found += [Job.labels[name].as_string() == value for name, value in listing.metadata.items()]
+    for name, value in listing.metadata.items():
+        found.append(Job.labels[repair(name)].as_string() == repair(value))
     return found
 
 

@@ -19,7 +19,7 @@ PATIENCE_S = 5.0
 UNKNOWN_AGE = 0
 
 
-class Model(msgspec.Struct, omit_defaults=True):
+class Model(msgspec.Struct):
     """A model as OpenAI lists it. `created` is in seconds since the epoch."""
 
     id: str

@@ -43,7 +43,7 @@ async def complete(request: Request) -> Response:
     principal.require_model(body.get("model"))
     wish = _wish(request, body)
     document: dict[str, object] = {"request": body}
-    if key := request.headers.get("idempotency-key"):
+    if (key := request.headers.get("idempotency-key")) is not None:
         document["idempotency_key"] = key
     job = await gateway.client.submission.submit(document, tenant=principal.tenant)
     headers = {JOB: job.id}
