@@ -182,7 +182,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("GET", "/v1/jobs"): Operation(
         id="listJobs", group="Jobs", scope=READ,
-        summary="Jobs, newest first; also by `metadata[name]=value`.",
+        summary="Jobs, newest first; also by their metadata: metadata[name]=value.",
         parameters=(
             Parameter("query", "state", {"type": "array", "items": one_of(JobState)},
                       "Only jobs in one of these states."),
