@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from ops.bench import report
+from ops.bench.machine import machine
 from ops.bench.measurement import Result, measure
 from ops.bench.processes import allow_many_sockets
 from ops.bench.systems import Deltaworks, Floor, Recipe, System
@@ -55,18 +56,18 @@ def main() -> None:
                 sys.stdout.write(report.line(result) + "\n")
                 sys.stdout.flush()
                 results.append(result)
-    machine = report.machine()
-    page = report.page(results, machine)
+    known = machine(report.PACKAGES, "celery", report.PEER_PACKAGES)
+    page = report.page(results, known)
     sys.stdout.write("\n" + page)
-    _keep(results, machine)
+    _keep(results, known)
     if arguments.publish:
         (HERE / "RESULTS.md").write_text(page)
 
 
-def _keep(results: list[Result], machine: dict[str, str]) -> None:
+def _keep(results: list[Result], known: dict[str, str]) -> None:
     folder = HERE / "out"
     folder.mkdir(exist_ok=True)
-    found = {"machine": machine, "command": sys.argv[1:], "results": results}
+    found = {"machine": known, "command": sys.argv[1:], "results": results}
     name = time.strftime("deltas-%Y%m%d-%H%M%S.json")
     (folder / name).write_bytes(msgspec.json.format(msgspec.json.encode(found)))
 

@@ -1,15 +1,11 @@
 """The results page: medians, spread, and the bars beside them."""
 
-import os
-import platform
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 from ops.bench.measurement import RATE, Result
-from ops.bench.peers.environment import versions
+from ops.bench.tables import BARS, bar, grouped, middle
 
 OURS = "deltaworks"
 PEER = "celery recipe, threads"
@@ -43,27 +39,9 @@ def line(result: Result) -> str:
     )
 
 
-def machine() -> dict[str, str]:
-    """What it was measured on, and with."""
-    model = [row for row in _read("/proc/cpuinfo").splitlines() if row.startswith("model name")]
-    ours = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    peer = ", ".join(
-        f"{name} {found}" for name, found in versions("celery", *PEER_PACKAGES).items()
-    )
-    processor = model[0].partition(": ")[2] if model else platform.processor()
-    return {
-        "machine": f"{processor}, {os.cpu_count()} cores, {platform.platform()}",
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "deltaworks": ours,
-        "peer": peer,
-    }
-
-
 def page(results: Sequence[Result], machine: dict[str, str]) -> str:
     """All of it, as Markdown."""
-    groups: dict[tuple[int, str], list[Result]] = {}
-    for result in results:
-        groups.setdefault((result.streams, result.system), []).append(result)
+    groups = grouped(results, lambda r: (r.streams, r.system))
     runs = max(len(found) for found in groups.values())
     command = " ".join(["python -m ops.bench.deltas", *sys.argv[1:]])
     lines = ["# CPU and latency per delta", "", f"Made by `{command}`.", ""]
@@ -98,15 +76,15 @@ def _cpu_table(groups: Groups) -> list[str]:
         cells = [
             f"{streams:,}" if opened == streams else f"{streams:,} ({opened:,} opened)",
             system,
-            f"**{_middle(found, lambda r: r.cpu_us):g}** {_range(r.cpu_us for r in found)}",
-            f"{_middle(found, lambda r: r.whole_cpu_us or 0):g}" if system == OURS else "",
-            f"{_middle(found, lambda r: r.deltas_per_s):,.0f}",
-            f"{_middle(found, lambda r: r.written_per_s):,.0f}",
-            f"{_middle(found, lambda r: r.merged):.2f}" if system != FLOOR else "",
-            f"{_middle(found, lambda r: r.core):.0%}",
-            f"{_middle(found, lambda r: r.waited):.0%}",
-            f"{_middle(found, lambda r: r.redis_us):g}",
-            f"{_middle(found, lambda r: r.memory_mb):.0f}",
+            f"**{middle(found, lambda r: r.cpu_us):g}** {_range(r.cpu_us for r in found)}",
+            f"{middle(found, lambda r: r.whole_cpu_us or 0):g}" if system == OURS else "",
+            f"{middle(found, lambda r: r.deltas_per_s):,.0f}",
+            f"{middle(found, lambda r: r.written_per_s):,.0f}",
+            f"{middle(found, lambda r: r.merged):.2f}" if system != FLOOR else "",
+            f"{middle(found, lambda r: r.core):.0%}",
+            f"{middle(found, lambda r: r.waited):.0%}",
+            f"{middle(found, lambda r: r.redis_us):g}",
+            f"{middle(found, lambda r: r.memory_mb):.0f}",
         ]
         rows.append("| " + " | ".join(cells) + " |")
     return rows
@@ -138,24 +116,24 @@ def _latency_table(groups: Groups) -> list[str]:
 
 
 def _bars(groups: Groups) -> list[str]:
-    rows = ["| bar | at most or least | found | |", "|" + " --- |" * 4]
+    rows = list(BARS)
     for streams, most_us in MOST_CPU_US.items():
         if ours := groups.get((streams, OURS)):
-            found_us = _middle(ours, lambda r: r.cpu_us)
+            found_us = middle(ours, lambda r: r.cpu_us)
             rows.append(
-                _bar(f"us a delta, {streams:,} streams", most_us, found_us, found_us <= most_us)
+                bar(f"us a delta, {streams:,} streams", most_us, found_us, found_us <= most_us)
             )
             if peer := groups.get((streams, PEER)):
-                factor = _middle(peer, lambda r: r.cpu_us) / found_us
+                factor = middle(peer, lambda r: r.cpu_us) / found_us
                 name = f"times below `{PEER}`, {streams:,} streams"
-                rows.append(_bar(name, LEAST_FACTOR, round(factor, 1), factor >= LEAST_FACTOR))
+                rows.append(bar(name, LEAST_FACTOR, round(factor, 1), factor >= LEAST_FACTOR))
     spreads = [result.latency for result in groups.get((LATENCY_STREAMS, OURS), [])]
     if unfinished := sum(result.unfinished for result in _of(groups, OURS)):
-        rows.append(_bar("jobs left unfinished, all runs", 0, unfinished, held=False))
+        rows.append(bar("jobs left unfinished, all runs", 0, unfinished, held=False))
     if medians := [spread.median_ms for spread in spreads if spread]:
         found_ms = statistics.median(medians)
         name = f"ms of latency, median, {LATENCY_STREAMS} streams"
-        rows.append(_bar(name, MOST_LATENCY_MS, found_ms, found_ms < MOST_LATENCY_MS))
+        rows.append(bar(name, MOST_LATENCY_MS, found_ms, found_ms < MOST_LATENCY_MS))
     return rows
 
 
@@ -163,19 +141,6 @@ def _of(groups: Groups, system: str) -> list[Result]:
     return [result for found in groups.values() for result in found if result.system == system]
 
 
-def _bar(name: str, bar: float, found: float, held: bool) -> str:
-    return f"| {name} | {bar:g} | {found:g} | {'held' if held else '**missed**'} |"
-
-
-def _middle(found: Sequence[Result], number: Callable[[Result], float]) -> float:
-    return statistics.median(number(result) for result in found)
-
-
 def _range(numbers: Iterable[float]) -> str:
     found = list(numbers)
     return f"({min(found):g}-{max(found):g})"
-
-
-def _read(path: str) -> str:
-    file = Path(path)
-    return file.read_text() if file.exists() else ""

@@ -19,6 +19,8 @@ from ops.bench.systems import Scene
 
 # Each job's deltas, and how many a second.
 TOKENS, RATE = 60, 2.0
+# Readers, jobs, and deltas a second: many of each, and a thousand of one.
+LOADS = ((5_000, 100, RATE), (1_000, 1, 10.0))
 # How many readers a second have connected at least, before the first delta comes.
 CONNECTED_PER_S = 200
 # After that they are left idle for so long.

@@ -1,6 +1,5 @@
 """Streamed chats through our gateway beside LiteLLM's proxy: CPU and latency for each delta."""
 
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -32,15 +31,17 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """What one measurement found.
 
     Attributes:
-        deltas: written by the simulator in the window.
-        cpu_us: of all the system's processes together, for each of them; by process in `parts_us`.
+        written, heard: deltas that the simulator wrote, and that reached clients, in the window.
+        cpu_us: of all the system's processes together, for each delta that was written, or heard
+            where these are fewer; by process in `parts_us`.
         complete: streams whose client has the whole text.
         latency: from the simulator's write to the client's receipt.
     """
 
     system: str
     streams: int
-    deltas: int
+    written: int
+    heard: int
     cpu_us: float
     parts_us: dict[str, float]
     complete: int
@@ -91,26 +92,29 @@ def measure(system: Relay, streams: int) -> Result:
         ended_ns, after = time.time_ns(), [process.cpu_s() for process in processes]
         responses = clients.responses(PATIENCE_S)
         records = httpx.get(f"{base_url.removesuffix('/v1')}/record", timeout=60).content
-    written = {
+    times = {
         each.user: dict(each.times)
         for each in msgspec.json.decode(records, type=_Records).data
         if each.times and each.user
     }
-    deltas = sum(
-        begun_ns <= at_ns < ended_ns for times in written.values() for at_ns in times.values()
+    pieces = [list(_hear(response)) for response in responses]
+    written = sum(
+        begun_ns <= at_ns < ended_ns for each in times.values() for at_ns in each.values()
     )
+    heard = sum(_heard(each, begun_ns, ended_ns, simulator) for each in pieces)
     names = [process.name for process in processes]
-    used_us = [(last - first) / deltas * 1e6 for first, last in zip(before, after, strict=True)]
-    heard = [list(_hear(response)) for response in responses]
+    least = max(1, min(written, heard))
+    used_us = [(last - first) / least * 1e6 for first, last in zip(before, after, strict=True)]
     whole = simulator.characters
     return Result(
         system=system.name,
         streams=streams,
-        deltas=deltas,
+        written=written,
+        heard=heard,
         cpu_us=round(sum(used_us), 1),
         parts_us={name: round(us, 1) for name, us in zip(names, used_us, strict=True)},
-        complete=sum(pieces[-1][1] == whole for pieces in heard if pieces),
-        latency=Spread.of(list(_delays(heard, written, simulator))),
+        complete=sum(each[-1][1] == whole for each in pieces if each),
+        latency=Spread.of(list(_delays(pieces, times, simulator))),
     )
 
 
@@ -138,6 +142,15 @@ def _hear(response: Response) -> Iterator[tuple[int, int]]:
                 yield frame.at_ns, characters
 
 
+def _heard(
+    pieces: Sequence[tuple[int, int]], begun_ns: int, ended_ns: int, simulator: Upstream
+) -> int:
+    """How many deltas reached one client in the window."""
+    before = max((so_far for at_ns, so_far in pieces if at_ns < begun_ns), default=0)
+    after = max((so_far for at_ns, so_far in pieces if at_ns < ended_ns), default=0)
+    return simulator.deltas_until(after) - simulator.deltas_until(before)
+
+
 def _delays(
     heard: Sequence[Sequence[tuple[int, int]]],
     written: dict[str, dict[int, int]],
@@ -150,8 +163,3 @@ def _delays(
             until = simulator.deltas_until(characters)
             yield from (arrived_ns - times[delta] for delta in range(seen + 1, until + 1))
             seen = until
-
-
-def median_us(results: Sequence[Result], system: str) -> float:
-    """The median of a system's CPU time for each delta."""
-    return statistics.median(result.cpu_us for result in results if result.system == system)

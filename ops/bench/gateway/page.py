@@ -1,0 +1,101 @@
+"""The results page of the gateway: medians, and the bars beside them."""
+
+import sys
+from collections.abc import Sequence
+
+from ops.bench.gateway import fanout, relayed
+from ops.bench.machine import machine
+from ops.bench.tables import BARS, bar, grouped, middle
+
+PACKAGES = ("starlette", "uvicorn", "httptools", "uvloop", "redis", "hiredis", "msgspec")
+PEER_PACKAGES = ("litellm", "fastapi", "uvicorn", "openai")
+OURS, PEER = "deltaworks", "litellm proxy"
+# The bars: KB for an idle reader, milliseconds of latency and at how many streams, and how many
+# times less CPU than the peer.
+MOST_IDLE_KB, MOST_LATENCY_MS, LATENCY_STREAMS, LEAST_FACTOR = 25.0, 3.0, 200, 5.0
+
+
+def page(fans: Sequence[fanout.Result], relays: Sequence[relayed.Result]) -> str:
+    """All of it, as Markdown."""
+    command = " ".join(["python -m ops.bench.gateway", *sys.argv[1:]])
+    lines = ["# The gateway: many readers, and chats relayed", "", f"Made by `{command}`.", ""]
+    known = machine(PACKAGES, "litellm", PEER_PACKAGES)
+    lines += [f"- {name}: {value}" for name, value in known.items()]
+    by_load = grouped(fans, lambda r: (r.readers, r.jobs))
+    by_system = grouped(relays, lambda r: (r.streams, r.system))
+    lines += ["", *_fanout(by_load), "", *_relayed(by_system), "", *_bars(by_load, by_system)]
+    return "\n".join(lines) + "\n"
+
+
+def _fanout(groups: dict[tuple[int, int], list[fanout.Result]]) -> list[str]:
+    rows = [
+        "Readers of live events on one gateway process with a core of its own; medians of the runs."
+        "\n`right` are those whose text is the saved one and whose ids rise without a repetition:"
+        "\n",
+        "| readers | jobs | right, of all runs | events/s | us an event | events/s a core | core "
+        "| KB an idle reader |",
+        "|" + " --- |" * 8,
+    ]
+    for (readers, jobs), found in sorted(groups.items()):
+        cpu_us = middle(found, lambda r: r.cpu_us)
+        cells = [
+            f"{readers:,}", f"{jobs:,}",
+            f"{sum(r.right for r in found):,} of {sum(r.readers for r in found):,}",
+            f"{middle(found, lambda r: r.events_per_s):,.0f}", f"**{cpu_us:.1f}**",
+            f"{1e6 / cpu_us:,.0f}", f"{middle(found, lambda r: r.core):.0%}",
+            f"{middle(found, lambda r: r.idle_kb):.1f}",
+        ]  # fmt: skip
+        rows.append("| " + " | ".join(cells) + " |")
+    return rows
+
+
+def _relayed(groups: dict[tuple[int, str], list[relayed.Result]]) -> list[str]:
+    rows = [
+        f"Streamed chats, each of {relayed.RATE:g} deltas a second, from the simulator's write to "
+        "the client. CPU is\nthat of all processes of the system (ours: gateway, worker, Redis), "
+        "for each delta written, or\nheard where these are fewer:\n",
+        "| streams | system | us a delta | of which | deltas written/s | heard/s | whole texts "
+        "| latency ms median | p90 | p99 |",
+        "|" + " --- |" * 10,
+    ]
+    for (streams, system), found in sorted(groups.items()):
+        parts = [
+            f"{name} {middle(found, lambda r, name=name: r.parts_us[name]):.0f}"  # type: ignore[misc]
+            for name in found[0].parts_us
+        ]
+        cells = [
+            f"{streams:,}", system, f"**{middle(found, lambda r: r.cpu_us):.0f}**",
+            ", ".join(parts),
+            f"{middle(found, lambda r: r.written) / relayed.WINDOW_S:,.0f}",
+            f"{middle(found, lambda r: r.heard) / relayed.WINDOW_S:,.0f}",
+            f"{sum(r.complete for r in found):,} of {sum(r.streams for r in found):,}",
+            f"**{middle(found, lambda r: r.latency.median_ms):.2f}**",
+            f"{middle(found, lambda r: r.latency.p90_ms):.2f}",
+            f"{middle(found, lambda r: r.latency.p99_ms):.2f}",
+        ]  # fmt: skip
+        rows.append("| " + " | ".join(cells) + " |")
+    return rows
+
+
+def _bars(
+    fans: dict[tuple[int, int], list[fanout.Result]],
+    relays: dict[tuple[int, str], list[relayed.Result]],
+) -> list[str]:
+    rows = list(BARS)
+    for (readers, jobs), found in sorted(fans.items()):
+        wrong = sum(r.readers - r.right for r in found)
+        rows.append(bar(f"readers of {jobs:,} jobs without the saved text", 0, wrong, wrong == 0))
+        idle_kb = middle(found, lambda r: r.idle_kb)
+        name = f"KB an idle reader, of {readers:,}"
+        rows.append(bar(name, MOST_IDLE_KB, idle_kb, idle_kb <= MOST_IDLE_KB))
+    for streams, system in sorted(relays):
+        ours, peer = relays.get((streams, OURS)), relays.get((streams, PEER))
+        if system == OURS and ours and streams == LATENCY_STREAMS:
+            median_ms = middle(ours, lambda r: r.latency.median_ms)
+            name = f"ms of latency, median, {streams} streams"
+            rows.append(bar(name, MOST_LATENCY_MS, median_ms, median_ms < MOST_LATENCY_MS))
+        if system == OURS and ours and peer:
+            factor = middle(peer, lambda r: r.cpu_us) / middle(ours, lambda r: r.cpu_us)
+            name = f"times less CPU than `{PEER}`, {streams} streams"
+            rows.append(bar(name, LEAST_FACTOR, round(factor, 1), factor >= LEAST_FACTOR))
+    return rows

@@ -1,0 +1,28 @@
+"""What the results pages have in common: medians of runs, and bars beside what was found."""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+Result = TypeVar("Result")
+Key = TypeVar("Key")
+
+BARS = ["| bar | at most or least | found | |", "|" + " --- |" * 4]
+
+
+def grouped(results: Iterable[Result], key: Callable[[Result], Key]) -> dict[Key, list[Result]]:
+    """The runs of each measurement together."""
+    groups: dict[Key, list[Result]] = {}
+    for result in results:
+        groups.setdefault(key(result), []).append(result)
+    return groups
+
+
+def middle(found: Sequence[Result], number: Callable[[Result], float]) -> float:
+    """The median of one number of the runs."""
+    return statistics.median(number(result) for result in found)
+
+
+def bar(name: str, limit: float, found: float, held: bool) -> str:
+    """A row below `BARS`."""
+    return f"| {name} | {limit:g} | {found:g} | {'held' if held else '**missed**'} |"
