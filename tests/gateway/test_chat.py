@@ -10,7 +10,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from models import Job
-from tests.stack import Reader, Stack, chat, ground_truth
+from tests.stack import Reader, Stack, address_of, chat, ground_truth
 from tests.wire import until
 
 pytestmark = pytest.mark.usefixtures("live")
@@ -320,6 +320,31 @@ async def test_a_client_that_comes_back_with_its_key_in_time_keeps_its_job(
     job = await reader.store.jobs.get(answer.headers["x-deltaworks-job"])
     assert answer.json()["choices"][0]["message"]["content"] == job.output_text
     assert job.state == "completed"
+
+
+async def test_a_client_that_comes_back_to_another_gateway_keeps_its_job(
+    live: Stack, http: httpx.AsyncClient, reader: Reader
+) -> None:
+    model = "sim?tokens=90&rate=30&key=elsewhere"
+    body, headers = chat(model, "elsewhere"), {"idempotency-key": "elsewhere"}
+    asking = asyncio.create_task(http.post("/v1/chat/completions", json=body, headers=headers))
+    await _running(http, model)
+    other = await asyncio.to_thread(live.gateway)
+    async with httpx.AsyncClient(base_url=address_of(other), timeout=60) as elsewhere:
+        again = asyncio.create_task(
+            elsewhere.post("/v1/chat/completions", json=body, headers=headers)
+        )
+        id = await _running(http, model)
+
+        async def both() -> bool:
+            return await reader.log.listeners(id) == 2
+
+        await until(both)
+        asking.cancel()
+        answer = await again
+    other.kill()
+    assert answer.status_code == 200, answer.text
+    assert (await reader.store.jobs.get(id)).state == "completed"
 
 
 @pytest.mark.parametrize(

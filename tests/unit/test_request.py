@@ -142,6 +142,7 @@ def test_the_hash_is_of_what_is_asked_and_not_of_how_it_is_written() -> None:
         ({"request": {"model": "gpt-4o"}}, "request.messages"),
         ({"request": body(messages=[])}, "request.messages"),
         ({"request": body(messages="hello")}, "request.messages"),
+        ({"request": body(messages=[HELLO] * 10_001)}, "request.messages"),
         ({"request": body(messages=["hello"])}, "request.messages[0]"),
         ({"request": body(messages=[HELLO, {"role": "king"}])}, "request.messages[1].role"),
         ({"request": body(messages=[{"role": ["user"]}])}, "request.messages[0].role"),

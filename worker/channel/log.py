@@ -140,6 +140,11 @@ class Log:
         entries = await self._redis.xrevrange(log_key(job), count=1)
         return Cursor.parse(_text(entries[0][0])) if entries else None
 
+    async def listeners(self, job: str) -> int:
+        """How many connections hear the job's channel, this process's own included."""
+        ((_, count),) = await self._redis.pubsub_numsub(channel_name(job))
+        return int(count)
+
     async def erase(self, job: str) -> None:
         """Remove the log of an ended job; its row tells what is left to be told."""
         await self._redis.delete(log_key(job))

@@ -5,7 +5,7 @@ A client that gives up and asks again would otherwise pay for each of its tries.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 
 from worker.errors import DeltaworksError, InvalidRequest
@@ -32,14 +32,14 @@ class Abandonment:
 
     Args:
         cancel: cancels the job of this id.
-        is_read: whether somebody reads the job here again.
+        is_read: whether somebody reads the job again.
         patience_s: how long a client may be away, in seconds.
     """
 
     def __init__(
         self,
         cancel: Callable[[str], Coroutine[object, object, object]],
-        is_read: Callable[[str], bool],
+        is_read: Callable[[str], Awaitable[bool]],
         patience_s: float,
     ) -> None:
         self._cancel = cancel
@@ -80,7 +80,7 @@ class Abandonment:
                 await self._over.wait()
         except TimeoutError:
             pass
-        if self._is_read(job):
+        if await self._is_read(job):
             return
         try:
             await self._cancel(job)

@@ -2,17 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from msgspec import Struct
+from redis.exceptions import RedisError
 
 from worker.access import Access, Rate, Tokens, token_secret
 from worker.cancellation import cancel
+from worker.channel.log import Log
 from worker.gateway.abandonment import Abandonment
 from worker.gateway.relay import Relays
 from worker.runtime import Client, open_client_runtime, serve, settle_garbage
 from worker.upstream import open_client
 from worker.upstream.models import Models
+
+# How long the word that a reader has left may take to Redis.
+FAREWELL_S = 0.5
 
 
 class Gateway(Struct, frozen=True):
@@ -48,7 +53,14 @@ async def open_gateway(*, is_open: bool) -> AsyncIterator[Gateway]:
         async def cancel_job(id: str) -> None:
             await cancel(id, client.store.jobs, client.log, client.settings)
 
-        abandonment = Abandonment(cancel_job, relays.is_read, client.settings.abandoned_s)
+        async def is_read(id: str) -> bool:
+            if relays.is_read(id):
+                return True
+            with suppress(RedisError, OSError):
+                return await _is_heard(client.log, id)
+            return False
+
+        abandonment = Abandonment(cancel_job, is_read, client.settings.abandoned_s)
         stack.push_async_callback(abandonment.aclose)
         settle_garbage()
         yield Gateway(
@@ -60,3 +72,11 @@ async def open_gateway(*, is_open: bool) -> AsyncIterator[Gateway]:
             models=Models(client.catalog, http),
             tokens=Tokens(await asyncio.to_thread(token_secret, client.settings)),
         )
+
+
+async def _is_heard(log: Log, id: str) -> bool:
+    """Whether another process hears the job's channel: another gateway, to which a client came."""
+    if not await log.listeners(id):
+        return False
+    await asyncio.sleep(FAREWELL_S)  # it may have been this one
+    return bool(await log.listeners(id))

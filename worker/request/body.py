@@ -14,6 +14,9 @@ MODEL_NAME = 255
 # Deeper than any tool schema in use, and far from the interpreter's recursion limit.
 MAX_DEPTH = 100
 
+# Far more than any model's context holds; looking at each must not hold up all others.
+MOST_MESSAGES = 10_000
+
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
 # Parameters of other endpoints, and what would let a request choose where a key is sent.
@@ -102,6 +105,9 @@ def _check_messages(messages: object) -> None:
     if not isinstance(messages, list) or not messages:
         problem = "is missing" if messages is None else f"is {shown(messages)}"
         raise InvalidRequest("request.messages", problem, "give a list of at least one message")
+    if len(messages) > MOST_MESSAGES:
+        problem = f"has {len(messages):,} messages"
+        raise InvalidRequest("request.messages", problem, f"send at most {MOST_MESSAGES:,}")
     for place, message in enumerate(messages):
         _check_message(message, f"request.messages[{place}]")
 

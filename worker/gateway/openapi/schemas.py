@@ -8,7 +8,7 @@ from models import JobState, Lane
 from worker.channel.events import ChannelEvent
 from worker.gateway.jobs import MOST_SUBMITTED, MOST_TOKEN_S, TOKEN_S
 from worker.gateway.responses.parameters import OURS, SAME
-from worker.request.body import MODEL_NAME, ROLES
+from worker.request.body import MODEL_NAME, MOST_MESSAGES, ROLES
 from worker.request.envelope import (
     ID_PATTERN,
     IDEMPOTENCY_KEY,
@@ -112,7 +112,7 @@ PARAMETERS: Mapping[str, Schema] = {
     "reasoning_effort": TEXT,
 }
 CHAT = an_object(
-    {"model": MODEL, "messages": a_list(ref("Message"), minItems=1)},
+    {"model": MODEL, "messages": a_list(ref("Message"), minItems=1, maxItems=MOST_MESSAGES)},
     **{name: maybe(schema) for name, schema in PARAMETERS.items()},
 )
 JOB_REQUEST = closed(
