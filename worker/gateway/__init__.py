@@ -5,6 +5,7 @@ serving     uvicorn, and who may reach it without a key
 answers     JSON, and the header that names the job
 refusals    every error as a status and one JSON shape
 body        what comes in: limits, and whose request it is
+sse         server-sent events in bytes
 relay       one follower a job, however many readers
 stream      a response that goes on: heartbeats, slow readers, readers that go away
 jobs        the native API

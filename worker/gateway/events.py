@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from itertools import compress
 
-import msgspec
 from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +20,8 @@ from worker.gateway.body import gateway_of, principal_of
 from worker.gateway.gateway import Gateway
 from worker.gateway.refusals import refusal_of
 from worker.gateway.relay import Reader, frame_of
-from worker.gateway.stream import HEARTBEAT, HINT, Stream
+from worker.gateway.sse import HEARTBEAT, HINT, json_frame
+from worker.gateway.stream import Stream
 
 # Each event of a stream of several jobs carries the places in all of them.
 MOST_JOBS = 50
@@ -140,7 +140,7 @@ async def _read(
 
 def _complaint(error: Exception) -> bytes:
     """What is said before the connection is closed; the reader's last cursor resumes."""
-    return b"event: error\ndata: %b\n\n" % msgspec.json.encode({"error": refusal_of(error).error})
+    return json_frame({"error": refusal_of(error).error}, "error")
 
 
 def _places(request: Request) -> dict[str, Cursor]:

@@ -12,6 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 from worker.channel.events import START, ChannelEvent, Cursor, encode
 from worker.channel.follow import Follower, Position
 from worker.errors import ServerEnds
+from worker.gateway.sse import frame
 
 ENDS = "this server ends; come again with the last cursor"
 # How often it is looked who has been silent for too long.
@@ -19,9 +20,8 @@ LOOK_S = 1.0
 
 
 def frame_of(id: str, event: ChannelEvent) -> bytes:
-    """One server-sent event. JSON has no line breaks of its own."""
-    name = type(event).__struct_config__.tag
-    return f"id: {id}\nevent: {name}\ndata: ".encode() + encode(event) + b"\n\n"
+    """The event as a server-sent event with this id."""
+    return frame(encode(event), str(type(event).__struct_config__.tag), id)
 
 
 class Reader:

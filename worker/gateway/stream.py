@@ -14,15 +14,12 @@ from starlette.types import Receive, Scope, Send
 
 from worker.gateway.answers import JOB
 from worker.gateway.refusals import refusal_of
+from worker.gateway.sse import HEARTBEAT
 
 logger = logging.getLogger(__name__)
 
 # A reader whose connection takes nothing for so long is cut off: it resumes by its cursor.
 SLOW_S = 30.0
-HEARTBEAT = b": still here\n\n"
-# How soon an EventSource comes again.
-RETRY_MS = 1_000
-HINT = b"retry: %d\n\n" % RETRY_MS
 
 EVENT_STREAM = (
     (b"content-type", b"text/event-stream; charset=utf-8"),

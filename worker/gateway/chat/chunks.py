@@ -6,19 +6,13 @@ sees: when that attempt is given up, the stream ends with an error that says whe
 
 from collections.abc import Iterator, Sequence
 
-import msgspec
-
 from models import Job
 from worker.channel.events import ChannelEvent, Cursor, Delta, End, Retrying, ToolCall
 from worker.gateway.chat.completion import LOGPROBS, completion_id, finish_reasons
 from worker.gateway.refusals import Refusal
+from worker.gateway.sse import frame, json_frame
 
-DONE = b"data: [DONE]\n\n"
-
-
-def data_of(document: object) -> bytes:
-    """One frame of a chat stream."""
-    return b"data: %b\n\n" % msgspec.json.encode(document)
+DONE = frame(b"[DONE]")
 
 
 class Chunks:
@@ -74,7 +68,7 @@ class Chunks:
                 extra = {**extra, "role": "assistant", "content": ""}
             yield self._frame(choice, extra, reason)
         if self._usage and job.usage is not None:
-            yield data_of({**self._head, "choices": [], "usage": job.usage})
+            yield json_frame({**self._head, "choices": [], "usage": job.usage})
         yield DONE
 
     def _check(self, event: ChannelEvent) -> None:
@@ -107,7 +101,7 @@ class Chunks:
         choices = [{"index": choice, "delta": said, "logprobs": logprobs, "finish_reason": reason}]
         document: dict[str, object] = {**self._head, "choices": choices}
         # OpenAI's promise: with the usage to come, every other chunk says that it has none.
-        return data_of({**document, "usage": None} if self._usage else document)
+        return json_frame({**document, "usage": None} if self._usage else document)
 
 
 def _call(call: ToolCall) -> dict[str, object]:

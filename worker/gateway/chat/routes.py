@@ -13,12 +13,13 @@ from worker.errors import InvalidRequest
 from worker.gateway.abandonment import is_continued
 from worker.gateway.answers import JOB, json_answer
 from worker.gateway.body import gateway_of, object_of, principal_of
-from worker.gateway.chat.chunks import Chunks, data_of
+from worker.gateway.chat.chunks import Chunks
 from worker.gateway.chat.completion import completion
 from worker.gateway.failures import failure_of
 from worker.gateway.gateway import Gateway
 from worker.gateway.refusals import refusal_of
-from worker.gateway.stream import HEARTBEAT, Awaited, Held
+from worker.gateway.sse import HEARTBEAT, json_frame
+from worker.gateway.stream import Awaited, Held
 from worker.request import object_of as object_in
 from worker.request import shown
 from worker.stream.extras import merged
@@ -120,4 +121,4 @@ def _collect(extras: dict[int, Extra], event: ChannelEvent) -> None:
 
 def _said(error: Exception) -> bytes:
     """An error in the middle of a stream, as OpenAI's clients raise it."""
-    return data_of({"error": refusal_of(error).error})
+    return json_frame({"error": refusal_of(error).error})

@@ -6,8 +6,6 @@ it was cut, so a stream goes on from any number, at any time, from the log or fr
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import msgspec
-
 from models import Attempt
 from worker.channel.events import (
     ChannelEvent,
@@ -131,11 +129,6 @@ class Events:
 
     def _new(self, told: Sequence[Event]) -> list[Event]:
         return [event for event in told if int(str(event["sequence_number"])) > self._after]
-
-
-def frame(event: Event) -> bytes:
-    """One server-sent event."""
-    return b"event: %b\ndata: %b\n\n" % (str(event["type"]).encode(), msgspec.json.encode(event))
 
 
 def _ending(event: End) -> str:

@@ -19,13 +19,14 @@ from worker.gateway.failures import failure_of
 from worker.gateway.gateway import Gateway
 from worker.gateway.refusals import Refusal, refusal_of
 from worker.gateway.responses.document import beginning, output, response
-from worker.gateway.responses.events import Events, frame
+from worker.gateway.responses.events import Events
 from worker.gateway.responses.inputs import page_of_inputs
 from worker.gateway.responses.items import Event
 from worker.gateway.responses.messages import Message, add_item
 from worker.gateway.responses.numbers import job_id, place, response_id
 from worker.gateway.responses.translation import Wish, continued, conversation, translated
-from worker.gateway.stream import HEARTBEAT, Awaited, Stream
+from worker.gateway.sse import HEARTBEAT, json_frame
+from worker.gateway.stream import Awaited, Stream
 
 # Above any sequence number there can be: JavaScript's numbers are exact up to it.
 MOST_NUMBER = 1 << 53
@@ -184,13 +185,13 @@ async def _frames(gateway: Gateway, job: Job, after: int, *, goes_on: bool) -> A
     last = after
     with gateway.abandonment.watching(job.id, continued=goes_on):
         try:
-            yield b"".join(map(frame, events.begin()))
+            yield b"".join(map(_frame, events.begin()))
             async with gateway.relays.reader(job.id) as reader:
                 while not reader.ended:
                     fresh = await reader.more()
                     told = [each for event in fresh for each in await _told(gateway, events, event)]
                     last = int(str(told[-1]["sequence_number"])) if told else last
-                    yield b"".join(map(frame, told)) if fresh else HEARTBEAT
+                    yield b"".join(map(_frame, told)) if fresh else HEARTBEAT
         except Exception as error:  # whatever it is, it is said before the connection is closed
             yield _complaint(error, last + 1)
 
@@ -209,7 +210,11 @@ async def _told(gateway: Gateway, events: Events, event: ChannelEvent) -> list[E
 def _complaint(error: Exception, number: int) -> bytes:
     said = refusal_of(error).error
     known = {name: said[name] for name in ("code", "message", "param")}
-    return frame({"type": "error", "sequence_number": number, **known})
+    return _frame({"type": "error", "sequence_number": number, **known})
+
+
+def _frame(event: Event) -> bytes:
+    return json_frame(event, str(event["type"]))
 
 
 def _json(document: Mapping[str, object], job: Job) -> Response:
