@@ -10,7 +10,7 @@ from tests.jobs import attempt, claimed, ended, failed, new_id, queue, request
 from tests.service.conftest import OpenStore
 from worker.errors import Conflict, JobNotFound
 from worker.request import JobRequest
-from worker.store import Store
+from worker.store import Listing, Store
 
 ID = "job_0123456789abcdef"
 
@@ -110,6 +110,18 @@ async def test_an_unknown_id_is_not_found(store: Store) -> None:
         await store.jobs.get("nobody")
     with pytest.raises(JobNotFound):
         await store.jobs.cancel("nobody")
+
+
+async def test_what_no_database_can_hold_is_nobodys_id_and_is_found_as_it_was_stored(
+    store: Store,
+) -> None:
+    id = await queue(store, metadata={"a\ufffd": "b\ufffd"})
+    for odd in ("\0", id + "\0", "\ud800"):
+        with pytest.raises(JobNotFound):
+            await store.jobs.get(odd)
+        assert await store.jobs.many([odd]) == {}
+    wanted = Listing(tenant="default", metadata={"a\0": "b\ud800"})
+    assert [job.id for job in await store.jobs.page(wanted, 9)] == [id]
 
 
 async def test_many_finds_those_that_exist(store: Store) -> None:

@@ -16,5 +16,6 @@ openapi     the gateway's description of itself
 failures    a failed job as an OpenAI error
 abandonment what becomes of a job whose client has gone
 events      a job's events, or several jobs', as server-sent events
+listing     how long a page of a list is
 health      what works, what does not, and why
 """

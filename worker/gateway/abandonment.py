@@ -13,6 +13,7 @@ from worker.errors import DeltaworksError, InvalidRequest
 logger = logging.getLogger(__name__)
 
 HEADER = "x-deltaworks-on-disconnect"
+WISHES = ("cancel", "continue")
 
 
 def is_continued(headers: Mapping[str, str]) -> bool:
@@ -22,8 +23,8 @@ def is_continued(headers: Mapping[str, str]) -> bool:
         InvalidRequest: it said something else.
     """
     said = headers.get(HEADER, "cancel").lower()
-    if said not in ("cancel", "continue"):
-        raise InvalidRequest(HEADER, f"is {said[:40]!r}", "say cancel or continue")
+    if said not in WISHES:
+        raise InvalidRequest(HEADER, f"is {said[:40]!r}", f"say {' or '.join(WISHES)}")
     return said == "continue"
 
 

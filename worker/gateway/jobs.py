@@ -15,17 +15,18 @@ from worker.errors import Conflict, DeltaworksError, InvalidRequest
 from worker.gateway.answers import JOB, json_answer
 from worker.gateway.body import gateway_of, object_of, principal_of
 from worker.gateway.gateway import Gateway
+from worker.gateway.listing import limit_of
 from worker.gateway.refusals import refusal_of
 from worker.job_object import job_object, live_job_object
 from worker.store import Listing
 
-# How many jobs one call may submit, and one page may show.
-MOST_SUBMITTED, MOST_LISTED, LISTED = 1_000, 100, 20
+# How many jobs one call may submit.
+MOST_SUBMITTED = 1_000
 # How many of one call are submitted at a time.
 AT_ONCE = 8
 # How long a read token lives at most, and where nothing else is said; seconds.
 MOST_TOKEN_S, TOKEN_S = 86_400, 300
-METADATA = re.compile(r"metadata\[(.{1,64})\]")
+METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 
 
 async def submit(request: Request) -> Response:
@@ -83,7 +84,7 @@ async def listing(request: Request) -> Response:
     """`GET /v1/jobs?state=&lane=&metadata[name]=&after=&limit=`: newest first."""
     principal = await principal_of(request, Scope.READ)
     jobs, query = gateway_of(request).client.store.jobs, request.query_params
-    limit = _limit(query.get("limit"))
+    limit = limit_of(query.get("limit"))
     after = query.get("after")
     wanted = Listing(
         tenant=principal.tenant,
@@ -148,14 +149,6 @@ async def _own(request: Request, scope: Scope) -> Job:
     principal = await principal_of(request, scope)
     jobs = gateway_of(request).client.store.jobs
     return await jobs.get(request.path_params["id"], principal.tenant)
-
-
-def _limit(given: str | None) -> int:
-    if given is None:
-        return LISTED
-    if not given.isdecimal() or not 0 < int(given[:9]) <= MOST_LISTED:
-        raise InvalidRequest("limit", f"is {given[:40]!r}", f"give 1 to {MOST_LISTED}")
-    return int(given)
 
 
 def _states(given: Sequence[str]) -> tuple[str, ...]:

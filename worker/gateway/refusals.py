@@ -21,6 +21,7 @@ from worker.errors import (
     Unauthorized,
 )
 from worker.gateway.answers import json_answer
+from worker.text import repair
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,10 @@ class Refusal(Exception):
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        message = repair(message)  # it may quote a name that was sent
         super().__init__(message)
         self.status = status
+        param = None if param is None else repair(param)
         self.error = {"message": message, "type": type, "param": param, "code": code}
         self.headers = dict(headers or {})
 
@@ -76,8 +79,7 @@ def refusal_of(error: Exception) -> Refusal:
     if isinstance(error, Refusal):
         return error
     if isinstance(error, HTTPException):
-        code = "invalid_request"
-        return Refusal(error.status_code, str(error.detail), code=code, headers=error.headers)
+        return Refusal(error.status_code, str(error.detail), code="invalid_request")
     known = KINDS.get(type(error))
     if known is None:
         _report(error)

@@ -22,8 +22,8 @@ from msgspec.structs import replace
 from models import Lane
 from worker.catalog import Catalog
 from worker.errors import InvalidRequest
-from worker.request.body import MODEL_NAME, body_of
-from worker.request.values import named, object_of, shown
+from worker.request.body import MAX_DEPTH, MODEL_NAME, body_of
+from worker.request.values import depth_exceeds, named, object_of, shown
 from worker.request.webhook import WebhookTerms, webhook_of
 from worker.text import repair, repair_document
 
@@ -114,7 +114,14 @@ def validate(
 
 
 def as_response(request: JobRequest, fields: dict[str, object]) -> JobRequest:
-    """The request as one for a response, which repeats these fields."""
+    """The request as one for a response, which repeats these fields.
+
+    Raises:
+        InvalidRequest: one nests too deeply.
+    """
+    for name, value in fields.items():
+        if depth_exceeds(value, MAX_DEPTH):
+            raise InvalidRequest(name, f"nests deeper than {MAX_DEPTH}", "flatten it")
     kept = {name: repair_document(value) for name, value in fields.items()}
     return replace(request, response_fields=kept, hash=_hash([request.hash, kept]))
 

@@ -199,8 +199,9 @@ def _listed(listing: Listing) -> list[ColumnElement[bool]]:
         found.append(Job.lane == listing.lane)
     if listing.after is not None:
         found.append(tuple_(Job.created_at, Job.id) < tuple_(*_place(listing.after)))
-    for name, value in listing.metadata.items():
-        found.append(Job.labels[repair(name)].as_string() == repair(value))
+    # It was repaired when it was stored.
+    wanted = {repair(name): repair(value) for name, value in listing.metadata.items()}
+    found += [Job.labels[name].as_string() == value for name, value in wanted.items()]
     return found
 
 

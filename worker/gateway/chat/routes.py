@@ -57,7 +57,7 @@ async def complete(request: Request) -> Response:
 def _wish(request: Request, body: dict[str, object]) -> Wish:
     """Take out of the body what is between the client and us."""
     stream = body.pop("stream", None)
-    if stream not in (None, True, False):
+    if stream is not None and not isinstance(stream, bool):
         raise InvalidRequest("stream", f"is {shown(stream)}", "give true or false")
     options = body.pop("stream_options", None)
     if options is not None and not stream:

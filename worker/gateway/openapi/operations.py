@@ -6,10 +6,12 @@ from msgspec import Struct
 
 from models import JobState, Lane
 from worker.gateway.abandonment import HEADER as ON_DISCONNECT
+from worker.gateway.abandonment import WISHES
 from worker.gateway.chat.routes import HOLD
 from worker.gateway.events import MOST_JOBS
-from worker.gateway.jobs import LISTED, MOST_LISTED
+from worker.gateway.listing import LISTED, MOST_LISTED
 from worker.gateway.openapi.schemas import FLAG, KEY, TEXT, Schema, one_of, ref
+from worker.gateway.responses.inputs import ORDERS
 
 JSON, EVENTS, HTML = "application/json", "text/event-stream", "text/html"
 # Every operation with a key, with a body, and with an id in its path can answer these.
@@ -92,7 +94,7 @@ IDEMPOTENCY = Parameter(
     "header", "idempotency-key", KEY, "The same key is the same job, however often it is sent."
 )
 LEAVING = Parameter(
-    "header", ON_DISCONNECT, one_of(["cancel", "continue"]),
+    "header", ON_DISCONNECT, one_of(WISHES),
     "What becomes of the job when the client goes away: cancelled after some seconds, unless told.",
 )  # fmt: skip
 LAST_EVENT = Parameter("header", "last-event-id", TEXT, "The id of the last event that was heard.")
@@ -164,7 +166,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         id="listInputItems", group="OpenAI", scope=READ, summary="What a response was asked.",
         parameters=(
             RESPONSE_ID, LIMIT,
-            Parameter("query", "order", one_of(["asc", "desc"]), "The last one first: desc."),
+            Parameter("query", "order", one_of(ORDERS), "The last one first: desc."),
             Parameter("query", "after", TEXT, "The id of the last item of the page before."),
         ),
         errors=(400,),

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping
 
 from models import Job
 from worker.errors import InvalidRequest
+from worker.gateway.listing import limit_of
 from worker.gateway.responses.numbers import item_id
 from worker.gateway.responses.translation import conversation
 
-MOST_LISTED, LISTED = 100, 20
+ORDERS = ("asc", "desc")
 
 
 def page_of_inputs(job: Job, query: Mapping[str, str]) -> dict[str, object]:
@@ -18,19 +19,17 @@ def page_of_inputs(job: Job, query: Mapping[str, str]) -> dict[str, object]:
     """
     items = list(_items(job))
     order = query.get("order", "desc")
-    if order not in ("asc", "desc"):
-        raise InvalidRequest("order", f"is {order[:40]!r}", "use asc or desc")
+    if order not in ORDERS:
+        raise InvalidRequest("order", f"is {order[:40]!r}", f"use {' or '.join(ORDERS)}")
     if order == "desc":
         items.reverse()
-    limit = query.get("limit", str(LISTED))
-    if not limit.isdecimal() or not 0 < int(limit[:9]) <= MOST_LISTED:
-        raise InvalidRequest("limit", f"is {limit[:40]!r}", f"give 1 to {MOST_LISTED}")
+    limit = limit_of(query.get("limit"))
     ids = [item["id"] for item in items]
     after = query.get("after")
     if after is not None and after not in ids:
         raise InvalidRequest("after", f"is {after[:80]!r}", "give the id of an item of this input")
     begin = 0 if after is None else ids.index(after) + 1
-    page = items[begin : begin + int(limit)]
+    page = items[begin : begin + limit]
     return {
         "object": "list",
         "data": page,

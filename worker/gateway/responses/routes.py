@@ -30,6 +30,7 @@ from worker.gateway.stream import Awaited, Stream
 
 # Above any sequence number there can be: JavaScript's numbers are exact up to it.
 MOST_NUMBER = 1 << 53
+MOST_DIGITS = len(str(MOST_NUMBER))
 # A response that can be continued: it has said all that it will.
 SAID = (JobState.COMPLETED, JobState.INCOMPLETE)
 
@@ -153,7 +154,8 @@ async def _place(gateway: Gateway, job: Job, given: str | None) -> int:
     """
     if given is None:
         return -1
-    if not given.isdecimal() or int(given[:17]) >= MOST_NUMBER:
+    # Shortened, since a number of thousands of digits is none to Python.
+    if not given.isdecimal() or len(given) > MOST_DIGITS or int(given) >= MOST_NUMBER:
         raise InvalidRequest("starting_after", f"is {given[:40]!r}", "give a sequence_number")
     try:
         await is_over(gateway, job, place(int(given)))
