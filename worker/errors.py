@@ -2,6 +2,7 @@
 
 DeltaworksError
 ├── InvalidRequest        the caller's request: names the field, the value and the remedy
+│   └── ModelNotServed    no configured upstream serves the model it names
 ├── Conflict              the same id or idempotency key with another request
 ├── JobNotFound           no job has this id
 ├── InvalidCursor         a cursor that no reader of this job can have got
@@ -37,6 +38,10 @@ class InvalidRequest(DeltaworksError):
         self.field = field
         self.problem = problem
         self.remedy = remedy
+
+
+class ModelNotServed(InvalidRequest):
+    """No configured upstream serves the model that the request names."""
 
 
 class Conflict(DeltaworksError):

@@ -11,6 +11,7 @@ from openai import AsyncOpenAI
 
 from models import Job
 from tests.stack import Reader, Stack, address_of, chat, ground_truth
+from tests.upstreams import written
 from tests.wire import until
 
 pytestmark = pytest.mark.usefixtures("live")
@@ -327,14 +328,13 @@ async def test_a_client_that_comes_back_to_another_gateway_keeps_its_job(
 ) -> None:
     model = "sim?tokens=90&rate=30&key=elsewhere"
     body, headers = chat(model, "elsewhere"), {"idempotency-key": "elsewhere"}
-    asking = asyncio.create_task(http.post("/v1/chat/completions", json=body, headers=headers))
-    await _running(http, model)
     other = await asyncio.to_thread(live.gateway)
+    asking = asyncio.create_task(http.post("/v1/chat/completions", json=body, headers=headers))
+    id = await _running(http, model)
     async with httpx.AsyncClient(base_url=address_of(other), timeout=60) as elsewhere:
         again = asyncio.create_task(
             elsewhere.post("/v1/chat/completions", json=body, headers=headers)
         )
-        id = await _running(http, model)
 
         async def both() -> bool:
             return await reader.log.listeners(id) == 2
@@ -373,6 +373,21 @@ async def test_a_client_that_loses_patience_raises_its_own_timeout(
         await openai.with_options(timeout=0.5, max_retries=0).chat.completions.create(
             model="sim?ttft=5", messages=HELLO
         )
+
+
+async def test_a_model_that_no_upstream_serves_is_not_found(live: Stack) -> None:
+    table = f'[[upstream]]\nname = "few"\nbase_url = "{live.base_url}"\nmodels = ["sim-fast"]\n'
+    file = written(live, "few.toml", table)
+    gateway = await asyncio.to_thread(live.gateway, DELTAWORKS_UPSTREAMS_FILE=str(file))
+    async with AsyncOpenAI(base_url=f"{address_of(gateway)}/v1", api_key="unused") as client:
+        for asking in (
+            client.chat.completions.create(model="gpt-unknown", messages=HELLO),
+            client.responses.create(model="gpt-unknown", input="hello"),
+        ):
+            with pytest.raises(sdk.NotFoundError, match="gpt-unknown") as raised:
+                await asking
+            assert (raised.value.code, raised.value.param) == ("model_not_found", "model")
+    gateway.kill()
 
 
 async def test_models_are_those_the_upstream_lists(openai: AsyncOpenAI) -> None:

@@ -9,6 +9,7 @@ sse         server-sent events in bytes
 relay       one follower a job, however many readers
 stream      a response that goes on: heartbeats, slow readers, readers that go away
 jobs        the native API
+queueing    what OpenAI's clients ask for, as a job
 chat        OpenAI's chat completions
 responses   OpenAI's Responses API
 models      which models there are

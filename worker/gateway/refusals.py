@@ -80,7 +80,7 @@ def refusal_of(error: Exception) -> Refusal:
         return error
     if isinstance(error, HTTPException):
         return Refusal(error.status_code, str(error.detail), code="invalid_request")
-    known = KINDS.get(type(error))
+    known = next((KINDS[kind] for kind in type(error).__mro__ if kind in KINDS), None)
     if known is None:
         _report(error)
         return Refusal(500, "a fault of this server; its log says more", type="server_error")

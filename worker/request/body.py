@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from worker.catalog import Catalog
-from worker.errors import InvalidRequest
+from worker.errors import InvalidRequest, ModelNotServed
 from worker.request.values import depth_exceeds, object_of, shown
 from worker.text import repair, repair_document
 
@@ -84,7 +84,7 @@ def _check_model(body: dict[str, object], catalog: Catalog) -> None:
         raise InvalidRequest("request.model", f"is {shown(model)}", "name a model")
     serving = catalog.serving(model)
     if not serving:
-        raise InvalidRequest(
+        raise ModelNotServed(
             "request.model",
             f"is {model!r}, which no configured upstream serves",
             f"use one of {', '.join(catalog.models())}",

@@ -17,6 +17,7 @@ from worker.gateway.chat.chunks import Chunks
 from worker.gateway.chat.completion import completion
 from worker.gateway.failures import failure_of
 from worker.gateway.gateway import Gateway
+from worker.gateway.queueing import queued
 from worker.gateway.refusals import refusal_of
 from worker.gateway.sse import HEARTBEAT, json_frame
 from worker.gateway.stream import Awaited, Held
@@ -46,7 +47,7 @@ async def complete(request: Request) -> Response:
     document: dict[str, object] = {"request": body}
     if (key := request.headers.get("idempotency-key")) is not None:
         document["idempotency_key"] = key
-    job = await gateway.client.submission.submit(document, tenant=principal.tenant)
+    job = await queued(gateway, principal, document)
     headers = {JOB: job.id}
     if wish.stream:
         hold_s = gateway.client.settings.hold_s

@@ -17,6 +17,7 @@ from worker.gateway.body import gateway_of, object_of, principal_of
 from worker.gateway.events import is_over
 from worker.gateway.failures import failure_of
 from worker.gateway.gateway import Gateway
+from worker.gateway.queueing import queued
 from worker.gateway.refusals import Refusal, refusal_of
 from worker.gateway.responses.document import beginning, output, response
 from worker.gateway.responses.events import Events
@@ -42,11 +43,9 @@ async def create(request: Request) -> Response:
     principal.require_model(given.get("model"))
     wish = translated(given)
     goes_on = wish.background or is_continued(request.headers)
-    job = await gateway.client.submission.submit(
-        await _job_request(gateway, principal, wish, request.headers.get("idempotency-key")),
-        tenant=principal.tenant,
-        response_fields=wish.fields,
-    )
+    key = request.headers.get("idempotency-key")
+    document = await _job_request(gateway, principal, wish, key)
+    job = await queued(gateway, principal, document, wish.fields)
     if wish.stream:
         return Stream(_frames(gateway, job, -1, goes_on=goes_on), {JOB: job.id})
     if wish.background:
