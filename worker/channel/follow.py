@@ -116,9 +116,7 @@ class Follower:
         patience = min(JOIN_S, self._silence_s)
         async with self.hub.subscribe(channel_name(job)) as subscription:
             while not position.ended:
-                with _heeding_cancellation():
-                    events = await self._hear(job, position, subscription, patience)
-                for event in events:
+                for event in await self._hear(job, position, subscription, patience):
                     yield event
                 patience = self._silence_s
 
@@ -127,12 +125,14 @@ class Follower:
     ) -> Sequence[ChannelEvent]:
         try:
             message = await subscription.get(patience_s)
+            if message is not Subscription.RENEWED:
+                return position.take_all([decode(message)])
         except TimeoutError:
             return await self._ask(job, position)
-        if message is not Subscription.RENEWED:
-            with suppress(Gap):
-                return position.take_all([decode(message)])
-        return await self._read(job, position)
+        except Gap:
+            pass
+        with _heeding_cancellation():
+            return await self._read(job, position)
 
     async def _read(self, job: str, position: Position) -> Sequence[ChannelEvent]:
         try:

@@ -36,21 +36,25 @@ class Subscription:
 
     def __init__(self) -> None:
         self._waiting: deque[bytes] = deque()
-        self._arrived = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._arrival: asyncio.Future[None] | None = None
 
     def put(self, message: bytes) -> None:
         """Hand a message over; never blocks."""
         if len(self._waiting) >= MOST_WAITING:
             return self.renew()
         self._waiting.append(message)
-        self._arrived.set()
-        return None
+        return self._wake()
 
     def renew(self) -> None:
         """Drop what waits and say so: the log has it all."""
         self._waiting.clear()
         self._waiting.append(self.RENEWED)
-        self._arrived.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
 
     async def get(self, timeout_s: float | None) -> bytes:
         """The next message, or `RENEWED`.
@@ -59,10 +63,23 @@ class Subscription:
             TimeoutError: nothing came in time.
         """
         if not self._waiting:
-            self._arrived.clear()
-            async with asyncio.timeout(timeout_s):
-                await self._arrived.wait()
+            # A future and a timer: `asyncio.timeout` and `asyncio.Event` look up the running loop
+            # and task at each wait, which before Python 3.12 asks the kernel for the process's id.
+            self._arrival = self._loop.create_future()
+            timer = None
+            if timeout_s is not None:
+                timer = self._loop.call_later(timeout_s, _expire, self._arrival)
+            try:
+                await self._arrival
+            finally:
+                if timer is not None:
+                    timer.cancel()
         return self._waiting.popleft()
+
+
+def _expire(arrival: asyncio.Future[None]) -> None:
+    if not arrival.done():
+        arrival.set_exception(TimeoutError())
 
 
 class _Channel:

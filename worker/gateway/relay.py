@@ -27,7 +27,7 @@ def frame_of(id: str, event: ChannelEvent) -> bytes:
 class Reader:
     """One reader's place in a job: its cursor, and how far it has read in the relay."""
 
-    __slots__ = ("_beats", "_index", "_place", "_relay", "_told_at", "_waiter")
+    __slots__ = ("_beats", "_index", "_loop", "_place", "_relay", "_told_at", "_waiter")
 
     def __init__(self, relay: "_Relay", after: Cursor) -> None:
         self._relay = relay
@@ -35,6 +35,7 @@ class Reader:
         self._index = 0
         self._beats = False
         self._told_at = time.monotonic()
+        self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
 
     @property
@@ -62,7 +63,7 @@ class Reader:
                 return fresh
             if relay.failure is not None:
                 raise relay.failure
-            self._waiter = asyncio.get_running_loop().create_future()
+            self._waiter = self._loop.create_future()
             await self._waiter
 
     def frame(self, event: ChannelEvent) -> bytes:

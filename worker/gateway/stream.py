@@ -18,7 +18,8 @@ from worker.gateway.sse import HEARTBEAT
 
 logger = logging.getLogger(__name__)
 
-# A reader whose connection takes nothing for so long is cut off: it resumes by its cursor.
+# A reader whose connection takes nothing for so long, or up to twice that, is cut off: it resumes
+# by its cursor.
 SLOW_S = 30.0
 
 EVENT_STREAM = (
@@ -46,32 +47,37 @@ class Stream(Response):
         )
         self.raw_headers = [*EVENT_STREAM, *own]
         self._frames = frames
+        # How many frames were given to the connection, by now and at the last look; and whether
+        # it has yet to take the last one.
+        self._given = self._seen = 0
+        self._waits = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the frames; return when the reader has gone, too."""
-        await _while_there(self._send(scope, receive, send), receive)
+        await _while_there(self._send(scope, receive, send), receive, self._is_stuck)
+
+    def _is_stuck(self) -> bool:
+        """Whether the connection has taken nothing since the last look."""
+        stuck = self._waits and self._given == self._seen
+        self._seen = self._given
+        return stuck
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._begin(send)
         async with aclosing(self._frames):  # type: ignore[type-var]  # generators, all of them
             async for frame in self._frames:
-                if not await self._continue(frame, send):
-                    return
+                await self._continue(frame, send)
         await self._end(send)
 
     async def _begin(self, send: Send) -> None:
         head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(head)
 
-    async def _continue(self, frame: bytes, send: Send) -> bool:
-        """Send a frame; False where the reader takes nothing any more."""
-        try:
-            async with asyncio.timeout(SLOW_S):
-                await send({"type": "http.response.body", "body": frame, "more_body": True})
-        except TimeoutError:
-            logger.info("a reader took nothing for %g s and is cut off", SLOW_S)
-            return False
-        return True
+    async def _continue(self, frame: bytes, send: Send) -> None:
+        self._given += 1
+        self._waits = True
+        await send({"type": "http.response.body", "body": frame, "more_body": True})
+        self._waits = False
 
     async def _end(self, send: Send) -> None:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -101,14 +107,16 @@ class Held(Stream):
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
-        async with aclosing(_from_first(self._frames, self._hold_s)) as frames:
+        async with aclosing(self._frames):  # type: ignore[type-var]  # a generator
             try:
-                async for frame in frames:
-                    if not begun:
-                        begun = True
-                        await self._begin(send)
-                    if not await self._continue(frame, send):
-                        return
+                async with aclosing(_up_to_first(self._frames, self._hold_s)) as early:
+                    async for frame in early:
+                        if not begun:
+                            begun = True
+                            await self._begin(send)
+                        await self._continue(frame, send)
+                async for frame in self._frames:
+                    await self._continue(frame, send)
             except Exception as error:  # whatever it is, it is said
                 if not begun:
                     await _refused(error, self.headers)(scope, receive, send)
@@ -150,40 +158,53 @@ def _refused(error: Exception, headers: Mapping[str, str]) -> Response:
     return refusal.response()
 
 
-async def _from_first(frames: AsyncIterator[bytes], hold_s: float) -> AsyncGenerator[bytes, None]:
-    """The frames, without heartbeats before the first; and one where that takes longer."""
+async def _up_to_first(frames: AsyncIterator[bytes], hold_s: float) -> AsyncGenerator[bytes, None]:
+    """The first frame, without heartbeats before it; and one where that takes longer."""
     loop = asyncio.get_running_loop()
     until = loop.time() + hold_s
-    async with aclosing(frames):  # type: ignore[type-var]  # a generator
-        frame: bytes | None = HEARTBEAT
-        while frame is HEARTBEAT and loop.time() < until:
-            coming = asyncio.ensure_future(anext(frames, None))
-            try:
-                if not (await asyncio.wait({coming}, timeout=until - loop.time()))[0]:
-                    yield HEARTBEAT
-                frame = await coming
-            finally:
-                if not coming.done():
-                    coming.cancel()
-                    await asyncio.wait({coming})
-        if frame is not None:
-            yield frame
-            async for frame in frames:
-                yield frame
+    frame: bytes | None = HEARTBEAT
+    while frame is HEARTBEAT and loop.time() < until:
+        coming = asyncio.ensure_future(anext(frames, None))
+        try:
+            if not (await asyncio.wait({coming}, timeout=until - loop.time()))[0]:
+                yield HEARTBEAT
+            frame = await coming
+        finally:
+            if not coming.done():
+                coming.cancel()
+                await asyncio.wait({coming})
+    if frame is not None:
+        yield frame
 
 
-async def _while_there(sending: Coroutine[object, object, None], receive: Receive) -> None:
-    """Send until all is sent or the client has gone."""
+async def _while_there(
+    sending: Coroutine[object, object, None],
+    receive: Receive,
+    is_stuck: Callable[[], bool] = lambda: False,
+) -> None:
+    """Send until all is sent, or the client has gone, or takes nothing any more."""
     sender = asyncio.current_task()
     assert sender is not None
+    loop = asyncio.get_running_loop()
     leaving = asyncio.create_task(_gone(receive))
     left = False
+    watch: asyncio.TimerHandle | None = None
 
     def leave(_: object) -> None:
         nonlocal left
         left = True
         sender.cancel()
 
+    def look() -> None:
+        nonlocal watch
+        if is_stuck():
+            logger.info("a reader took nothing for %g s and is cut off", SLOW_S)
+            leave(None)
+        else:
+            watch = loop.call_later(SLOW_S, look)
+
+    # One timer for the whole stream: one for each frame would cost more than the frame.
+    watch = loop.call_later(SLOW_S, look)
     leaving.add_done_callback(leave)
     try:
         await sending
@@ -191,6 +212,7 @@ async def _while_there(sending: Coroutine[object, object, None], receive: Receiv
         if not left or sender.uncancel():
             raise
     finally:
+        watch.cancel()
         leaving.remove_done_callback(leave)
         leaving.cancel()
 

@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,9 +22,11 @@ from ops.bench.upstream import MESSAGES, Upstream
 RATE = 20.0
 # How long all of them are watched, and how long they may take to open.
 WINDOW_S, OPENING_S = 10.0, 60.0
-# How many streams a second open, before their first delta comes.
-OPENED_PER_S = 50
+# When a stream's first delta comes, and how much later than the first stream the last may open.
+FIRST_S, SPREAD_S = 3.0, 20.0
 PATIENCE_S = 300.0
+# Tells the streams apart; LiteLLM passes nothing else on that would.
+KEY = "&key="
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +51,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Served(msgspec.Struct, frozen=True):
-    user: str | None
+    model: str
     times: list[tuple[int, int]] | None
 
 
@@ -76,36 +78,43 @@ def measure(system: Relay, streams: int) -> Result:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix)))
         redis_server, redis_url = start_redis(stack, folder)
         _, base_url = start_simulator(stack, folder)
-        wait_s = 5.0 + streams / OPENED_PER_S
-        tokens = int(RATE * (WINDOW_S + 4.0))
-        model = upstream.model(tokens, RATE, wait_s)
+        tokens = int(RATE * (WINDOW_S + SPREAD_S))
+        model = upstream.model(tokens, RATE, FIRST_S)
         scene = Scene(folder, redis_url, base_url, streams, model)
         processes = system.open(stack, scene) + [redis_server] * system.uses_redis
         simulator = Upstream(base_url, model)
         _warm(system)
-        requests = [_request(model, str(number)) for number in range(streams)]
+        models = [f"{model}{KEY}{number}" for number in range(streams)]
+        texts = [Upstream(base_url, each) for each in models]
+        requests = [_request(each) for each in models]
         clients = stack.enter_context(Clients(system.address, requests, folder))
         simulator.await_open(streams, OPENING_S)
-        time.sleep(wait_s + 1.0)
+        time.sleep(FIRST_S + 1.0)
         begun_ns, before = time.time_ns(), [process.cpu_s() for process in processes]
         time.sleep(WINDOW_S)
         ended_ns, after = time.time_ns(), [process.cpu_s() for process in processes]
         responses = clients.responses(PATIENCE_S)
         records = httpx.get(f"{base_url.removesuffix('/v1')}/record", timeout=60).content
     times = {
-        each.user: dict(each.times)
+        each.model: dict(each.times)
         for each in msgspec.json.decode(records, type=_Records).data
-        if each.times and each.user
+        if each.times
     }
     pieces = [list(_hear(response)) for response in responses]
     written = sum(
         begun_ns <= at_ns < ended_ns for each in times.values() for at_ns in each.values()
     )
-    heard = sum(_heard(each, begun_ns, ended_ns, simulator) for each in pieces)
+    heard = sum(
+        _heard(each, begun_ns, ended_ns, text) for each, text in zip(pieces, texts, strict=True)
+    )
     names = [process.name for process in processes]
     least = max(1, min(written, heard))
     used_us = [(last - first) / least * 1e6 for first, last in zip(before, after, strict=True)]
-    whole = simulator.characters
+    delays = [
+        delay
+        for each, name, text in zip(pieces, models, texts, strict=True)
+        for delay in _delays(each, times.get(name, {}), text)
+    ]
     return Result(
         system=system.name,
         streams=streams,
@@ -113,19 +122,21 @@ def measure(system: Relay, streams: int) -> Result:
         heard=heard,
         cpu_us=round(sum(used_us), 1),
         parts_us={name: round(us, 1) for name, us in zip(names, used_us, strict=True)},
-        complete=sum(each[-1][1] == whole for each in pieces if each),
-        latency=Spread.of(list(_delays(pieces, times, simulator))),
+        complete=sum(
+            each[-1][1] == text.characters for each, text in zip(pieces, texts, strict=True) if each
+        ),
+        latency=Spread.of(delays),
     )
 
 
-def _request(model: str, user: str) -> Request:
-    body = {"model": model, "messages": MESSAGES, "stream": True, "user": user}
+def _request(model: str) -> Request:
+    body = {"model": model, "messages": MESSAGES, "stream": True}
     return Request("POST", "/v1/chat/completions", msgspec.json.encode(body).decode())
 
 
 def _warm(system: Relay) -> None:
     """One short stream, so that everything is imported and open."""
-    body = msgspec.json.decode(_request(upstream.model(tokens=5, rate=0), "").body)
+    body = msgspec.json.decode(_request(upstream.model(tokens=5, rate=0)).body)
     url = f"{system.address}/v1/chat/completions"
     httpx.post(url, json=body, timeout=60).raise_for_status()
 
@@ -142,24 +153,19 @@ def _hear(response: Response) -> Iterator[tuple[int, int]]:
                 yield frame.at_ns, characters
 
 
-def _heard(
-    pieces: Sequence[tuple[int, int]], begun_ns: int, ended_ns: int, simulator: Upstream
-) -> int:
+def _heard(pieces: Sequence[tuple[int, int]], begun_ns: int, ended_ns: int, text: Upstream) -> int:
     """How many deltas reached one client in the window."""
     before = max((so_far for at_ns, so_far in pieces if at_ns < begun_ns), default=0)
     after = max((so_far for at_ns, so_far in pieces if at_ns < ended_ns), default=0)
-    return simulator.deltas_until(after) - simulator.deltas_until(before)
+    return text.deltas_until(after) - text.deltas_until(before)
 
 
 def _delays(
-    heard: Sequence[Sequence[tuple[int, int]]],
-    written: dict[str, dict[int, int]],
-    simulator: Upstream,
+    pieces: Sequence[tuple[int, int]], written: Mapping[int, int], text: Upstream
 ) -> Iterator[int]:
     """From each delta's write to the arrival of the piece that ends at or beyond it; in ns."""
-    for number, pieces in enumerate(heard):
-        times, seen = written[str(number)], 0
-        for arrived_ns, characters in pieces:
-            until = simulator.deltas_until(characters)
-            yield from (arrived_ns - times[delta] for delta in range(seen + 1, until + 1))
-            seen = until
+    seen = 0
+    for arrived_ns, characters in pieces:
+        until = text.deltas_until(characters)
+        yield from (arrived_ns - written[delta] for delta in range(seen + 1, until + 1))
+        seen = until
