@@ -31,7 +31,7 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--only", choices=["fanout", "relayed"], help="not both")
-    parser.add_argument("--streams", type=int, nargs="+", default=[50, 200])
+    parser.add_argument("--streams", type=int, nargs="+", default=[200])
     parser.add_argument("--systems", choices=list(SYSTEMS), nargs="+", default=list(SYSTEMS))
     parser.add_argument("--publish", action="store_true", help="write ops/bench/RESULTS-gateway.md")
     arguments = parser.parse_args()

@@ -19,11 +19,11 @@ from ops.bench.systems import Scene
 from ops.bench.upstream import MESSAGES, Upstream
 
 # Deltas a second in each stream.
-RATE = 20.0
+RATE = 50.0
 # How long all of them are watched, and how long they may take to open.
 WINDOW_S, OPENING_S = 10.0, 60.0
 # When a stream's first delta comes, and how much later than the first stream the last may open.
-FIRST_S, SPREAD_S = 3.0, 20.0
+FIRST_S, SPREAD_S = 3.0, 10.0
 PATIENCE_S = 300.0
 # Tells the streams apart; LiteLLM passes nothing else on that would.
 KEY = "&key="
