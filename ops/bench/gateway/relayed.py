@@ -34,8 +34,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         written, heard: deltas that the simulator wrote, and that reached clients, in the window.
-        cpu_us: of all the system's processes together, for each delta that was written, or heard
-            where these are fewer; by process in `parts_us`.
+        cpu_us: of all the system's processes together, for each delta that was heard; by process
+            in `parts_us`.
         complete: streams whose client has the whole text.
         latency: from the simulator's write to the client's receipt.
     """
@@ -108,8 +108,7 @@ def measure(system: Relay, streams: int) -> Result:
         _heard(each, begun_ns, ended_ns, text) for each, text in zip(pieces, texts, strict=True)
     )
     names = [process.name for process in processes]
-    least = max(1, min(written, heard))
-    used_us = [(last - first) / least * 1e6 for first, last in zip(before, after, strict=True)]
+    used_us = [(last - first) / heard * 1e6 for first, last in zip(before, after, strict=True)]
     delays = [
         delay
         for each, name, text in zip(pieces, models, texts, strict=True)
