@@ -53,8 +53,8 @@ def _relayed(groups: dict[tuple[int, str], list[relayed.Result]]) -> list[str]:
     rows = [
         f"Streamed chats, each of {relayed.RATE:g} deltas a second, from the simulator's write to "
         "the client. CPU is\nthat of all processes of the system (ours: gateway, worker, Redis), "
-        "for each delta that reached its\nclient in the window. Where fewer are heard than written, "
-        "the system was at its limit, and the sockets\nbefore it filled:\n",
+        "for each delta that reached its\nclient in the window. Where fewer are heard than were "
+        "written, the system was at its limit, and the\nsockets before it filled:\n",
         "| streams | system | us a delta | of which | deltas written/s | heard/s | whole texts "
         "| latency ms median | p90 | p99 |",
         "|" + " --- |" * 10,
