@@ -25,6 +25,7 @@ check: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m ops.bench.deltas
+	$(BIN)/python -m ops.bench.gateway
 
 faults: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.faults.long
