@@ -69,6 +69,14 @@ async def test_a_stream_is_what_an_event_source_and_a_proxy_expect(
     assert len(found) > 20
 
 
+async def test_the_head_of_a_stream_is_not_waited_for(http: httpx.AsyncClient) -> None:
+    id = await submitted(http, "sim?tokens=2000&rate=20&ttft=0")
+    answer = await http.head(f"/v1/jobs/{id}/events", timeout=5)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    await http.post(f"/v1/jobs/{id}/cancel")
+
+
 @pytest.mark.parametrize("logged", [True, False], ids=["from the log", "from the database"])
 async def test_a_stream_goes_on_after_any_cursor_and_says_when_there_is_no_more(
     http: httpx.AsyncClient, reader: Reader, *, logged: bool

@@ -75,7 +75,7 @@ async def test_a_number_of_many_digits_is_none(http: httpx.AsyncClient, digits: 
 
 
 async def test_jobs_are_filtered_by_a_name_of_any_kind(http: httpx.AsyncClient) -> None:
-    names = ["", "do.t", "nul\0", "brack]et[", "$"]
+    names = ["", "two\nlines", 'quo"te', "do.t", "nul\0", "brack]et[", "back\\slash", "$", "\u00e9"]
     for name in names:
         body = {"request": chat("sim"), "metadata": {name: "found"}}
         made = (await http.post("/v1/jobs", json=body)).json()

@@ -115,12 +115,12 @@ async def test_an_unknown_id_is_not_found(store: Store) -> None:
 async def test_what_no_database_can_hold_is_nobodys_id_and_is_found_as_it_was_stored(
     store: Store,
 ) -> None:
-    id = await queue(store, metadata={"a\ufffd": "b\ufffd"})
+    id = await queue(store, metadata={"a\ufffd": "b\ufffd", "stra\u00dfe": 'quo"ted'})
     for odd in ("\0", id + "\0", "\ud800"):
         with pytest.raises(JobNotFound):
             await store.jobs.get(odd)
         assert await store.jobs.many([odd]) == {}
-    wanted = Listing(tenant="default", metadata={"a\0": "b\ud800"})
+    wanted = Listing(tenant="default", metadata={"a\0": "b\ud800", "stra\u00dfe": 'quo"ted'})
     assert [job.id for job in await store.jobs.page(wanted, 9)] == [id]
 
 

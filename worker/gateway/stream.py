@@ -54,6 +54,11 @@ class Stream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the frames; return when the reader has gone, too."""
+        if scope["method"] == "HEAD":  # who asks for the head waits for no frame
+            async with aclosing(self._frames):  # type: ignore[type-var]  # generators, all of them
+                await self._begin(send)
+            await self._end(send)
+            return
         await _while_there(self._send(scope, receive, send), receive, self._is_stuck)
 
     def _is_stuck(self) -> bool:
@@ -104,21 +109,25 @@ class Held(Stream):
         super().__init__(frames, headers)
         self._complain = complain
         self._hold_s = hold_s
+        self._begun = False
+
+    async def _open(self, send: Send) -> None:
+        """Send the head and the first frame, or before it, after a while, a sign of life."""
+        async with aclosing(_up_to_first(self._frames, self._hold_s)) as early:
+            async for frame in early:
+                if not self._begun:
+                    self._begun = True
+                    await self._begin(send)
+                await self._continue(frame, send)
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
         async with aclosing(self._frames):  # type: ignore[type-var]  # a generator
             try:
-                async with aclosing(_up_to_first(self._frames, self._hold_s)) as early:
-                    async for frame in early:
-                        if not begun:
-                            begun = True
-                            await self._begin(send)
-                        await self._continue(frame, send)
+                await self._open(send)
                 async for frame in self._frames:
                     await self._continue(frame, send)
             except Exception as error:  # whatever it is, it is said
-                if not begun:
+                if not self._begun:
                     await _refused(error, self.headers)(scope, receive, send)
                     return
                 await self._continue(self._complain(error), send)

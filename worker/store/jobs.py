@@ -1,10 +1,11 @@
 """Jobs as callers see them: accepted, looked up, cancelled."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, and_, func, literal, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, exists, func, literal, or_, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from models import TERMINAL, Attempt, Job, JobState, clock
 from models.base import UtcDateTime
@@ -35,6 +36,10 @@ class Listing(Struct, frozen=True, kw_only=True):
 
 class Jobs(Side):
     """The callers' side of the jobs table. Every method is one short transaction."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        super().__init__(engine)
+        self._is_sqlite = engine.dialect.name == "sqlite"
 
     @resolving
     async def insert(
@@ -92,10 +97,21 @@ class Jobs(Side):
     @unbroken
     async def page(self, listing: Listing, limit: int) -> Sequence[Job]:
         """So many of a tenant's jobs at most, newest first."""
-        query = select(Job).where(*_listed(listing))
+        query = select(Job).where(*_listed(listing), *self._labelled(listing.metadata))
         order = Job.created_at.desc(), Job.id.desc()
         async with self._session() as session:
             return list(await session.scalars(query.order_by(*order).limit(limit)))
+
+    def _labelled(self, metadata: Mapping[str, str]) -> Iterator[ColumnElement[bool]]:
+        """That a job has these metadata, which were repaired when they were stored."""
+        for name, text in ((repair(name), repair(text)) for name, text in metadata.items()):
+            if self._is_sqlite:
+                # A path to the member would have to write its name as the stored JSON escapes it.
+                each = func.json_each(Job.labels).table_valued("key", "value")
+                pair = each.c.key == name, each.c.value == text
+                yield exists(select(literal(1)).select_from(each).where(*pair))
+            else:
+                yield Job.labels[name].as_string() == text
 
     @unbroken
     async def waiting(self, tenant: str, lane: str, most: int) -> int:
@@ -199,9 +215,6 @@ def _listed(listing: Listing) -> list[ColumnElement[bool]]:
         found.append(Job.lane == listing.lane)
     if listing.after is not None:
         found.append(tuple_(Job.created_at, Job.id) < tuple_(*_place(listing.after)))
-    # It was repaired when it was stored.
-    wanted = {repair(name): repair(value) for name, value in listing.metadata.items()}
-    found += [Job.labels[name].as_string() == value for name, value in wanted.items()]
     return found
 
 
