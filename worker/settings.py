@@ -95,6 +95,9 @@ class Settings(BaseSettings):
 
     # The gateway's open streams that are silent for so long say that they still are there.
     heartbeat_s: float = Field(15.0, gt=0)
+    # A reader whose connection takes nothing for so long, or up to twice that, is cut off: it
+    # resumes by its cursor.
+    slow_reader_s: float = Field(30.0, gt=0)
     # How long a chat stream's head waits for the first delta: an error until then is a status.
     hold_s: float = Field(15.0, ge=0)
     # How long a foreground job goes on whose client has gone.

@@ -12,7 +12,6 @@ from openai import AsyncOpenAI
 from tests.servers import RedisServer
 from tests.stack import Reader, Stack, address_of
 
-HERE = Path(__file__).parent
 # Short, so that a test sees in moments what takes seconds in earnest.
 QUICK = {
     "DELTAWORKS_HOLD_S": "1",
@@ -20,14 +19,6 @@ QUICK = {
     "DELTAWORKS_HEARTBEAT_S": "1",
     "DELTAWORKS_SWEEP_S": "0.3",
 }
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each module's tests go to one process: they share a stack that takes long to start."""
-    for item in items:
-        if item.path.parent == HERE:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,10 @@ from tests.stack import Reader, Stack, address_of, chat, ground_truth
 from tests.upstreams import written
 from tests.wire import until
 
-pytestmark = pytest.mark.usefixtures("live")
+pytestmark = [
+    pytest.mark.usefixtures("live"),
+    pytest.mark.xdist_group("gateway chat"),
+]
 
 HELLO: Any = [{"role": "user", "content": "hello"}]
 WEATHER: Any = {

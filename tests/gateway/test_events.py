@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from contextlib import aclosing
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -14,7 +15,10 @@ from tests.stack import Reader, Stack, address_of, chat
 from tests.wire import parse, until
 from worker.channel.log import log_key
 
-pytestmark = pytest.mark.usefixtures("live")
+pytestmark = [
+    pytest.mark.usefixtures("live"),
+    pytest.mark.xdist_group("gateway events"),
+]
 
 FAST = "sim?tokens=30&rate=0&ttft=0"
 MISSING = "job_000000000000000000000000"
@@ -134,7 +138,7 @@ async def test_a_cursor_that_nobody_can_have_is_refused_and_not_waited_for(
 async def test_a_reader_is_believed_whose_text_redis_has_lost_until_it_is_back(
     http: httpx.AsyncClient, reader: Reader
 ) -> None:
-    id = await submitted(http, "sim?tokens=60&rate=4&ttft=0")
+    id = await submitted(http, "sim?tokens=60&rate=10&ttft=0")
     start = await heard(http, f"/v1/jobs/{id}/events", 8)
     # As after a failover to a replica that had not got the last entries yet.
     entries: Any = await reader.redis.xrange(log_key(id))
@@ -195,25 +199,57 @@ async def test_a_question_for_several_jobs_names_what_is_wrong(
     refused(await http.get(f"/v1/events?{query}"), status, code)
 
 
+@contextmanager
+def connected(address: str, id: str) -> Iterator[socket.socket]:
+    """A connection for the job's events that has room for little."""
+    url = httpx.URL(address)
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        # Small segments keep the sender's buffer small, too.
+        slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+        slow.connect((url.host, url.port))
+        head = f"GET /v1/jobs/{id}/events HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n"
+        slow.sendall(head.encode())
+        slow.settimeout(30)
+        yield slow
+
+
+async def all_of(slow: socket.socket) -> bytes:
+    """What comes over the connection, to its end, or until it is broken off."""
+    received = bytearray()
+    with suppress(ConnectionResetError):
+        while piece := await asyncio.to_thread(slow.recv, 65_536):
+            received += piece
+    return bytes(received)
+
+
 async def test_a_reader_that_takes_nothing_holds_up_nobody_and_misses_nothing(
     workless: Stack, http: httpx.AsyncClient
 ) -> None:
     id = await submitted(http, "sim?tokens=3000&rate=1500&ttft=0")
-    url = httpx.URL(workless.address)
-    with socket.socket() as slow:
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        await asyncio.to_thread(slow.connect, (url.host, url.port))
-        head = f"GET /v1/jobs/{id}/events HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n"
-        slow.sendall(head.encode())
+    with connected(workless.address, id) as slow:
         quick = await heard(http, f"/v1/jobs/{id}/events")
         assert text_of(quick) == await saved(http, id)
-        slow.settimeout(30)
-        received = bytearray()
-        while piece := await asyncio.to_thread(slow.recv, 65_536):
-            received += piece
-    reply = parse(bytes(received), "cut")
+        reply = parse(await all_of(slow), "cut")
     assert (reply.status, reply.end) == (200, "whole")
     assert text_of(frames_of(reply.body)) == text_of(quick)
+
+
+async def test_a_reader_that_takes_nothing_for_too_long_is_cut_off_and_resumes(
+    live: Stack, http: httpx.AsyncClient
+) -> None:
+    gateway = await asyncio.to_thread(live.gateway, DELTAWORKS_SLOW_READER_S="0.5")
+    id = await submitted(http, "sim?tokens=120000&rate=0&ttft=0")
+    with connected(address_of(gateway), id) as slow:
+        await until(lambda: "is cut off" in gateway.printed())
+        reply = parse(await all_of(slow), "cut")
+    gateway.kill()
+    # The last frame may have been cut in the middle.
+    body = reply.body[: reply.body.rindex(b"\n\n") + 2]
+    seen = frames_of(body)
+    rest = await heard(http, f"/v1/jobs/{id}/events", after=seen[-1].id)
+    assert reply.end == "cut" and seen[-1].event != "completed"
+    assert text_of([*seen, *rest]) == await saved(http, id)
 
 
 async def test_readers_outlive_a_redis_that_is_away(live: Stack, http: httpx.AsyncClient) -> None:

@@ -5,12 +5,15 @@ from asyncio import FIRST_COMPLETED
 from contextlib import suppress
 
 import httpx
+import pytest
 
 from tests.reader import Reader
 from tests.servers import free_port
 from tests.sse import EventSource
 from tests.stack import Process, Stack, chat
 from tests.wire import until
+
+pytestmark = pytest.mark.xdist_group("gateway gateway dies")
 
 JOBS, READERS_EACH = 20, 25
 
@@ -25,7 +28,7 @@ async def test_five_hundred_readers_of_a_gateway_that_is_killed_miss_nothing(
     port = free_port()
     doomed = await started(live, port)
     jobs = [
-        {"request": chat("sim?tokens=50&rate=5&ttft=1", f"number {number}")}
+        {"request": chat("sim?tokens=40&rate=5&ttft=1", f"number {number}")}
         for number in range(JOBS)
     ]
     submitted = await http.post("/v1/jobs", json={"jobs": jobs})

@@ -13,6 +13,8 @@ from tests.proxy import Proxy
 from tests.servers import PostgresServer, RedisServer
 from tests.stack import Stack, address_of, chat
 
+pytestmark = pytest.mark.xdist_group("gateway health")
+
 
 class Dependent(NamedTuple):
     """A client of a gateway, and the ways to what the gateway depends on."""

@@ -14,6 +14,8 @@ from tests.sse import frames_of, text_of
 from tests.stack import Reader, Stack, address_of, chat
 from worker.access import digest_of
 
+pytestmark = pytest.mark.xdist_group("gateway keys")
+
 FAST = "sim?tokens=10&rate=0&ttft=0"
 
 

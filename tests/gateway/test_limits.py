@@ -11,6 +11,8 @@ from tests.sse import frames_of
 from tests.stack import Stack, address_of, chat
 from tests.wire import until
 
+pytestmark = pytest.mark.xdist_group("gateway limits")
+
 FAST = "sim?tokens=10&rate=0&ttft=0"
 MOST_BYTES = 20_000
 

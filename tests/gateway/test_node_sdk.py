@@ -13,6 +13,8 @@ import pytest
 
 from tests.stack import Stack
 
+pytestmark = pytest.mark.xdist_group("gateway node sdk")
+
 HERE = Path(__file__).parent / "node"
 FILES = sorted(HERE.glob("*.test.mjs"))
 # `node:test` ran whole files and named their tests from then on.

@@ -7,7 +7,10 @@ import pytest
 
 from tests.stack import Stack, chat
 
-pytestmark = pytest.mark.usefixtures("workless")
+pytestmark = [
+    pytest.mark.usefixtures("workless"),
+    pytest.mark.xdist_group("gateway odd requests"),
+]
 
 JSON = {"content-type": "application/json"}
 LONE = r"\ud800"

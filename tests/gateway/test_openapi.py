@@ -26,6 +26,8 @@ from worker.gateway.openapi.schemas import PARAMETERS as DESCRIBED
 from worker.job_object import job_object
 from worker.request.body import PARAMETERS
 
+pytestmark = pytest.mark.xdist_group("gateway openapi")
+
 # Any model is passed on: the simulator says of most that it does not know them.
 UPSTREAMS = """[[upstream]]
 name = "simulator"
@@ -76,7 +78,7 @@ async def test_whatever_is_sent_the_answers_are_those_described(
         f"{guarded.address}/openapi.json",
     ]
     command += ["--header", f"Authorization: Bearer {key}", "--generation-deterministic"]
-    command += ["--max-examples", "25", "--request-timeout", "20", "--no-color"]
+    command += ["--max-examples", "12", "--request-timeout", "20", "--no-color"]
     # A model may be unknown, a webhook unsigned; and of what is erased it stays known that it was.
     command += ["--exclude-checks", "positive_data_acceptance,use_after_free"]
     ran = await asyncio.to_thread(

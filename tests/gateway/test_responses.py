@@ -17,7 +17,10 @@ from tests.upstreams import written
 from tests.wire import until
 from worker.store import Listing
 
-pytestmark = pytest.mark.usefixtures("live")
+pytestmark = [
+    pytest.mark.usefixtures("live"),
+    pytest.mark.xdist_group("gateway responses"),
+]
 
 FAST = "sim?tokens=20&rate=0&ttft=0"
 SLOW = "sim?tokens=5000&rate=20&ttft=0"

@@ -11,6 +11,8 @@ from tests.responses import accumulated
 from tests.stack import Process, Reader, Stack, address_of, ground_truth
 from tests.wire import until
 
+pytestmark = pytest.mark.xdist_group("gateway responses resumed")
+
 SHORT = {"DELTAWORKS_LEASE_S": "1", "DELTAWORKS_RENEW_S": "0.3"}
 RETRIED = "sim?tokens=30&rate=300&ttft=0&fault=cut-eof&vary=1"
 

@@ -35,7 +35,8 @@ async def events(request: Request) -> Response:
     after = Cursor.parse(given) if given else START
     if await is_over(gateway, job, after):
         return Response(status_code=204)
-    return Stream(_frames(gateway, id, after), {JOB: id})
+    slow_s = gateway.client.settings.slow_reader_s
+    return Stream(_frames(gateway, id, after), {JOB: id}, slow_s=slow_s)
 
 
 async def events_of_many(request: Request) -> Response:
@@ -51,7 +52,8 @@ async def events_of_many(request: Request) -> Response:
     more = await asyncio.gather(*(has_more(id, after) for id, after in places.items()))
     if not any(more):
         return Response(status_code=204)
-    return Stream(_merged_frames(gateway, places, list(compress(places, more))))
+    frames = _merged_frames(gateway, places, list(compress(places, more)))
+    return Stream(frames, slow_s=gateway.client.settings.slow_reader_s)
 
 
 async def _readable(request: Request, id: str) -> Job:

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from worker import settings
 from worker.errors import ConfigurationError
 from worker.gateway.app import application
+from worker.gateway.stream import ABORT
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a head."""
         super().on_message_begin()
+        # For a reader that takes nothing: a connection that is closed waits until all is taken.
+        self.scope[ABORT] = self.transport.abort  # type: ignore[literal-required]
         if self._slow is None:
             self._slow = self.loop.call_later(self._head_timeout_s, self.transport.close)
 

@@ -18,9 +18,9 @@ from worker.gateway.sse import HEARTBEAT
 
 logger = logging.getLogger(__name__)
 
-# A reader whose connection takes nothing for so long, or up to twice that, is cut off: it resumes
-# by its cursor.
-SLOW_S = 30.0
+
+# In a request's scope: breaks its connection off.
+ABORT = "deltaworks.abort"
 
 EVENT_STREAM = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -36,10 +36,16 @@ class Stream(Response):
     Args:
         frames: an asynchronous generator; it is closed in either case.
         headers: besides those of every event stream.
+        slow_s: a reader whose connection takes nothing for so long, in seconds, or up to twice
+            that, is cut off: it resumes by its cursor.
     """
 
     def __init__(
-        self, frames: AsyncIterator[bytes], headers: Mapping[str, str] | None = None
+        self,
+        frames: AsyncIterator[bytes],
+        headers: Mapping[str, str] | None = None,
+        *,
+        slow_s: float,
     ) -> None:
         # Starlette's own would encode all of them anew, and keep them, for each reader.
         own = (
@@ -51,6 +57,8 @@ class Stream(Response):
         # it has yet to take the last one.
         self._given = self._seen = 0
         self._waits = False
+        self._slow_s = slow_s
+        self._cut = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the frames; return when the reader has gone, too."""
@@ -59,13 +67,34 @@ class Stream(Response):
                 await self._begin(send)
             await self._end(send)
             return
-        await _while_there(self._send(scope, receive, send), receive, self._is_stuck)
+        # One timer for the whole stream: one for each frame would cost more than the frame.
+        sender, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert sender is not None
+        abort: Callable[[], None] = scope.get(ABORT, lambda: None)
+        self._watch = loop.call_later(self._slow_s, self._look, loop, sender, abort)
+        try:
+            await _while_there(self._send(scope, receive, send), receive)
+        except asyncio.CancelledError:
+            if not self._cut or sender.uncancel():
+                raise
+        finally:
+            self._watch.cancel()
 
-    def _is_stuck(self) -> bool:
-        """Whether the connection has taken nothing since the last look."""
-        stuck = self._waits and self._given == self._seen
-        self._seen = self._given
-        return stuck
+    def _look(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sender: asyncio.Task[object],
+        abort: Callable[[], None],
+    ) -> None:
+        """Cut the reader off if its connection has taken nothing since the last look."""
+        if self._waits and self._given == self._seen:
+            logger.info("a reader took nothing for %g s and is cut off", self._slow_s)
+            self._cut = True
+            abort()
+            sender.cancel()
+        else:
+            self._seen = self._given
+            self._watch = loop.call_later(self._slow_s, self._look, loop, sender, abort)
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._begin(send)
@@ -85,7 +114,10 @@ class Stream(Response):
         self._waits = False
 
     async def _end(self, send: Send) -> None:
+        self._given += 1
+        self._waits = True
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+        self._waits = False
 
 
 class Held(Stream):
@@ -96,7 +128,7 @@ class Held(Stream):
             said within the stream.
         complain: an error as a frame.
         hold_s: how long the head waits at most, in seconds.
-        headers: as of `Stream`.
+        headers, slow_s: as of `Stream`.
     """
 
     def __init__(
@@ -105,8 +137,10 @@ class Held(Stream):
         complain: Callable[[Exception], bytes],
         hold_s: float,
         headers: Mapping[str, str] | None = None,
+        *,
+        slow_s: float,
     ) -> None:
-        super().__init__(frames, headers)
+        super().__init__(frames, headers, slow_s=slow_s)
         self._complain = complain
         self._hold_s = hold_s
         self._begun = False
@@ -186,34 +220,18 @@ async def _up_to_first(frames: AsyncIterator[bytes], hold_s: float) -> AsyncGene
         yield frame
 
 
-async def _while_there(
-    sending: Coroutine[object, object, None],
-    receive: Receive,
-    is_stuck: Callable[[], bool] = lambda: False,
-) -> None:
-    """Send until all is sent, or the client has gone, or takes nothing any more."""
+async def _while_there(sending: Coroutine[object, object, None], receive: Receive) -> None:
+    """Send until all is sent or the client has gone."""
     sender = asyncio.current_task()
     assert sender is not None
-    loop = asyncio.get_running_loop()
     leaving = asyncio.create_task(_gone(receive))
     left = False
-    watch: asyncio.TimerHandle | None = None
 
     def leave(_: object) -> None:
         nonlocal left
         left = True
         sender.cancel()
 
-    def look() -> None:
-        nonlocal watch
-        if is_stuck():
-            logger.info("a reader took nothing for %g s and is cut off", SLOW_S)
-            leave(None)
-        else:
-            watch = loop.call_later(SLOW_S, look)
-
-    # One timer for the whole stream: one for each frame would cost more than the frame.
-    watch = loop.call_later(SLOW_S, look)
     leaving.add_done_callback(leave)
     try:
         await sending
@@ -221,7 +239,6 @@ async def _while_there(
         if not left or sender.uncancel():
             raise
     finally:
-        watch.cancel()
         leaving.remove_done_callback(leave)
         leaving.cancel()
 

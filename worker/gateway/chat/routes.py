@@ -50,8 +50,9 @@ async def complete(request: Request) -> Response:
     job = await queued(gateway, principal, document)
     headers = {JOB: job.id}
     if wish.stream:
-        hold_s = gateway.client.settings.hold_s
-        return Held(_frames(gateway, job, wish), _said, hold_s, headers)
+        chosen = gateway.client.settings
+        frames = _frames(gateway, job, wish)
+        return Held(frames, _said, chosen.hold_s, headers, slow_s=chosen.slow_reader_s)
     return Awaited(_answer(gateway, job, wish, headers), headers)
 
 

@@ -47,7 +47,7 @@ async def create(request: Request) -> Response:
     document = await _job_request(gateway, principal, wish, key)
     job = await queued(gateway, principal, document, wish.fields)
     if wish.stream:
-        return Stream(_frames(gateway, job, -1, goes_on=goes_on), {JOB: job.id})
+        return _stream(gateway, job, -1, goes_on=goes_on)
     if wish.background:
         return _json(response(job), job)
     return Awaited(_answer(gateway, job, goes_on=goes_on), {JOB: job.id})
@@ -65,8 +65,7 @@ async def show(request: Request) -> Response:
             raise InvalidRequest("starting_after", "needs a stream", "add stream=true")
         return _json(response(job), job)
     # A response goes on whoever has come to look at it, and leaves.
-    frames = _frames(gateway, job, await _place(gateway, job, after), goes_on=True)
-    return Stream(frames, {JOB: job.id})
+    return _stream(gateway, job, await _place(gateway, job, after), goes_on=True)
 
 
 async def cancelling(request: Request) -> Response:
@@ -178,6 +177,11 @@ async def _answer(gateway: Gateway, job: Job, *, goes_on: bool) -> Response:
     if row.state == JobState.FAILED:
         raise failure_of(row)
     return _json(response(row), row)
+
+
+def _stream(gateway: Gateway, job: Job, after: int, *, goes_on: bool) -> Stream:
+    frames = _frames(gateway, job, after, goes_on=goes_on)
+    return Stream(frames, {JOB: job.id}, slow_s=gateway.client.settings.slow_reader_s)
 
 
 async def _frames(gateway: Gateway, job: Job, after: int, *, goes_on: bool) -> AsyncIterator[bytes]:

@@ -11,7 +11,10 @@ from tests.sse import Frame, frames_of, text_of
 from tests.stack import Reader, Stack, address_of, chat, ground_truth
 from tests.wire import until
 
-pytestmark = pytest.mark.usefixtures("live")
+pytestmark = [
+    pytest.mark.usefixtures("live"),
+    pytest.mark.xdist_group("gateway native jobs"),
+]
 
 FAST = "sim?tokens=20&rate=0&ttft=0"
 SLOW = "sim?tokens=200&rate=40&ttft=0"
