@@ -230,6 +230,8 @@ def _with(schema: Schema, **properties: Schema) -> Schema:
     ref_template="#/components/schemas/{name}",
     schema_hook=lambda _: {"description": "any JSON"},  # of `object`
 )
+# What is no job request has its error at its place among the answers; the others are accepted.
+ONE_OF_MANY: Schema = {"anyOf": [ref("JobRequest"), {}]}
 # Every schema that has a name.
 COMPONENTS: Mapping[str, Schema] = {
     "Error": an_object({"error": FAULT}),
@@ -237,7 +239,7 @@ COMPONENTS: Mapping[str, Schema] = {
     "ChatRequest": _with(CHAT, stream=maybe(FLAG)),
     "JobRequest": JOB_REQUEST,
     "JobRequests": closed(
-        an_object({"jobs": a_list(ref("JobRequest"), minItems=1, maxItems=MOST_SUBMITTED)})
+        an_object({"jobs": a_list(ONE_OF_MANY, minItems=1, maxItems=MOST_SUBMITTED)})
     ),
     "Job": JOB,
     "JobPage": a_page("Job"),
