@@ -75,15 +75,20 @@ class Worker(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def open_client_runtime() -> AsyncIterator[Client]:
+async def open_client_runtime(*, asks: bool = False) -> AsyncIterator[Client]:
     """The collaborators of a process that does not run jobs.
+
+    Args:
+        asks: whether it asks the upstreams all the same: then the bundled simulator is started
+            where none is configured.
 
     Raises:
         ConfigurationError, EngineFailed: what is configured does not work.
         SchemaOutdated: the database lacks a migration.
     """
     async with AsyncExitStack() as stack:
-        yield await _client(stack, endpoints.known_upstreams())
+        known = endpoints.upstreams if asks else endpoints.known_upstreams
+        yield await _client(stack, await asyncio.to_thread(known))
 
 
 @asynccontextmanager

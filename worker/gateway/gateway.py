@@ -44,7 +44,7 @@ async def open_gateway(*, is_open: bool) -> AsyncIterator[Gateway]:
         OSError: the secret of read tokens can neither be read nor kept.
     """
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(open_client_runtime())
+        client = await stack.enter_async_context(open_client_runtime(asks=True))
         relays = Relays(client.follower, client.settings.heartbeat_s)
         await serve(stack, "heartbeats", relays.run())
 

@@ -28,8 +28,16 @@ class Model(msgspec.Struct):
     owned_by: str = ""
 
 
+class _Listed(msgspec.Struct):
+    """What servers say of a model; some leave out, or null, all but the id."""
+
+    id: str
+    created: float | None = None
+    owned_by: str | None = None
+
+
 class _List(msgspec.Struct):
-    data: list[Model]
+    data: list[_Listed]
 
 
 class Models:
@@ -73,9 +81,14 @@ class Models:
             response = await self._http.get(f"{upstream.base_url}/models", headers=headers)
         response.raise_for_status()
         found = msgspec.json.decode(response.content, type=_List).data
-        for model in found:
-            model.object, model.owned_by = "model", model.owned_by or upstream.name
-        return found
+        return [
+            Model(
+                listed.id,
+                created=int(listed.created or UNKNOWN_AGE),
+                owned_by=listed.owned_by or upstream.name,
+            )
+            for listed in found
+        ]
 
 
 def _exact(pattern: str) -> bool:

@@ -20,6 +20,8 @@ def test_the_gateway_of_the_stack_completes_chats_and_comes_back_when_it_is_kill
         chat = {"model": "sim?tokens=3", "messages": [{"role": "user", "content": "hello"}]}
         answer = httpx.post(f"{address}/v1/chat/completions", json=chat, timeout=60)
         assert answer.json()["choices"][0]["message"]["content"]
+        listed = httpx.get(f"{address}/v1/models", timeout=60).json()["data"]
+        assert "sim-fast" in [model["id"] for model in listed]
 
         engine = home / "engines" / "gateway"
         killed = int((engine / "server.lock").read_text())
