@@ -14,7 +14,7 @@ demo: $(VENV)/run.stamp
 	$(BIN)/python ops/demo.py
 
 test: check
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
