@@ -14,8 +14,8 @@ from models import Attempt, Job
 from tests.jobs import attempt as record
 from worker.channel.events import START, ChannelEvent, Completed, Delta, Retrying, Started, ToolCall
 from worker.channel.replay import replay
-from worker.gateway.responses.document import beginning, response
 from worker.gateway.responses.events import Events
+from worker.openai.responses.document import beginning, response
 
 JOB = "job_0123456789"
 MOMENT = datetime(2030, 1, 31, tzinfo=UTC)

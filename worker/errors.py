@@ -2,7 +2,9 @@
 
 DeltaworksError
 ├── InvalidRequest        the caller's request: names the field, the value and the remedy
-│   └── ModelNotServed    no configured upstream serves the model it names
+│   ├── ModelNotServed    no configured upstream serves the model it names
+│   ├── Unsupported       a parameter, or a value of it, that a chat has no form for
+│   └── Unknown           a parameter that there is not
 ├── Conflict              the same id or idempotency key with another request
 ├── JobNotFound           no job has this id
 ├── InvalidCursor         a cursor that no reader of this job can have got
@@ -42,6 +44,17 @@ class InvalidRequest(DeltaworksError):
 
 class ModelNotServed(InvalidRequest):
     """No configured upstream serves the model that the request names."""
+
+
+class Unsupported(InvalidRequest):
+    """A parameter, or a value of one, that chat completions have no form for."""
+
+    def __init__(self, field: str, problem: str, remedy: str) -> None:
+        super().__init__(field, f"{problem}, which is not supported", remedy)
+
+
+class Unknown(InvalidRequest):
+    """A parameter that the endpoint does not have."""
 
 
 class Conflict(DeltaworksError):

@@ -22,8 +22,8 @@ from tests.responses import (
     rows,
     texts,
 )
-from worker.gateway.responses.document import output
-from worker.gateway.responses.numbers import job_id, response_id
+from worker.openai.responses.document import output
+from worker.openai.responses.numbers import job_id, response_id
 
 Told = Sequence[dict[str, Any]]
 # OpenAI's types take a while to be built at their first use.

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from worker.errors import InvalidRequest
-from worker.gateway.refusals import Refusal
-from worker.gateway.responses.translation import continued, conversation, translated
+from worker.errors import InvalidRequest, Unsupported
+from worker.gateway.refusals import refusal_of
+from worker.openai.responses.translation import continued, conversation, translated
 
 CALL = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
 OUTPUT = {"type": "function_call_output", "call_id": "c1", "output": "yes"}
@@ -70,7 +70,7 @@ def test_earlier_reasoning_is_left_out() -> None:
     thought = {"type": "reasoning", "id": "rs", "summary": []}
     asked = {"role": "user", "content": "x"}
     assert messages(thought, asked) == [asked]
-    with pytest.raises(Refusal, match="encrypted_content"):
+    with pytest.raises(Unsupported, match="encrypted_content"):
         messages({"type": "reasoning", "summary": [], "encrypted_content": "gAAA"})
 
 
@@ -136,7 +136,8 @@ def test_what_is_no_request_is_refused_by_field(given: dict[str, object], field:
     ],
 )  # fmt: skip
 def test_what_a_chat_cannot_do_is_refused_by_name(given: dict[str, object], param: str) -> None:
-    with pytest.raises(Refusal) as refused:
+    with pytest.raises(Unsupported) as refused:
         body(**given)
-    assert (refused.value.status, refused.value.error["param"]) == (400, param)
-    assert refused.value.error["code"] == "unsupported_parameter"
+    refusal = refusal_of(refused.value)
+    assert (refusal.status, refusal.error["param"]) == (400, param)
+    assert refusal.error["code"] == "unsupported_parameter"

@@ -19,6 +19,8 @@ from worker.errors import (
     StoreAway,
     Throttled,
     Unauthorized,
+    Unknown,
+    Unsupported,
 )
 from worker.gateway.answers import json_answer
 from worker.text import repair
@@ -61,6 +63,8 @@ class Refusal(Exception):
 
 # By the kind of error: status, type and code.
 KINDS: dict[type[Exception], tuple[int, str, str]] = {
+    Unsupported: (400, "invalid_request_error", "unsupported_parameter"),
+    Unknown: (400, "invalid_request_error", "unknown_parameter"),
     InvalidRequest: (400, "invalid_request_error", "invalid_value"),
     InvalidCursor: (400, "invalid_request_error", "invalid_cursor"),
     Unauthorized: (401, "invalid_request_error", "invalid_api_key"),

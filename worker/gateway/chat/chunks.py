@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from models import Job
 from worker.channel.events import ChannelEvent, Cursor, Delta, End, Retrying, ToolCall
-from worker.gateway.chat.completion import LOGPROBS, completion_id, finish_reasons
 from worker.gateway.refusals import Refusal
 from worker.gateway.sse import frame, json_frame
+from worker.openai.completion import LOGPROBS, completion_id, finish_reasons
 
 DONE = frame(b"[DONE]")
 

@@ -14,13 +14,13 @@ from worker.gateway.abandonment import is_continued
 from worker.gateway.answers import JOB, json_answer
 from worker.gateway.body import gateway_of, object_of, principal_of
 from worker.gateway.chat.chunks import Chunks
-from worker.gateway.chat.completion import completion
-from worker.gateway.failures import failure_of
+from worker.gateway.failures import refusal_for
 from worker.gateway.gateway import Gateway
 from worker.gateway.queueing import queued
 from worker.gateway.refusals import refusal_of
 from worker.gateway.sse import HEARTBEAT, json_frame
 from worker.gateway.stream import Awaited, Held
+from worker.openai.completion import completion
 from worker.request import object_of as object_in
 from worker.request import shown
 from worker.stream.extras import merged
@@ -96,7 +96,7 @@ async def _ended(gateway: Gateway, job: Job) -> Job:
     """
     row = await gateway.client.store.jobs.get(job.id)
     if row.state in (JobState.FAILED, JobState.CANCELLED):
-        raise failure_of(row)
+        raise refusal_for(row)
     return row
 
 

@@ -7,7 +7,7 @@ import msgspec
 from models import JobState, Lane
 from worker.channel.events import ChannelEvent
 from worker.gateway.jobs import MOST_SUBMITTED, MOST_TOKEN_S, TOKEN_S
-from worker.gateway.responses.parameters import OURS, SAME
+from worker.openai.responses.parameters import OURS, SAME
 from worker.request.body import MODEL_NAME, MOST_MESSAGES, ROLES
 from worker.request.envelope import (
     ID_PATTERN,

@@ -15,8 +15,8 @@ from worker.channel.events import (
     Failed,
     Retrying,
 )
-from worker.gateway.responses.items import Event, Items
-from worker.gateway.responses.numbers import (
+from worker.openai.responses.items import Event, Items
+from worker.openai.responses.numbers import (
     CREATED,
     END,
     IN_PROGRESS,

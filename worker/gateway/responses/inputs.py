@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from models import Job
 from worker.errors import InvalidRequest
 from worker.gateway.listing import limit_of
-from worker.gateway.responses.numbers import item_id
-from worker.gateway.responses.translation import conversation
+from worker.openai.responses.numbers import item_id
+from worker.openai.responses.translation import conversation
 
 ORDERS = ("asc", "desc")
 

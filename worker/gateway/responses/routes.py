@@ -15,19 +15,19 @@ from worker.gateway.abandonment import is_continued
 from worker.gateway.answers import JOB, json_answer
 from worker.gateway.body import gateway_of, object_of, principal_of
 from worker.gateway.events import is_over
-from worker.gateway.failures import failure_of
+from worker.gateway.failures import refusal_for
 from worker.gateway.gateway import Gateway
 from worker.gateway.queueing import queued
 from worker.gateway.refusals import Refusal, refusal_of
-from worker.gateway.responses.document import beginning, output, response
 from worker.gateway.responses.events import Events
 from worker.gateway.responses.inputs import page_of_inputs
-from worker.gateway.responses.items import Event
-from worker.gateway.responses.messages import Message, add_item
-from worker.gateway.responses.numbers import job_id, place, response_id
-from worker.gateway.responses.translation import Wish, continued, conversation, translated
 from worker.gateway.sse import HEARTBEAT, json_frame
 from worker.gateway.stream import Awaited, Stream
+from worker.openai.responses.document import beginning, output, response
+from worker.openai.responses.items import Event
+from worker.openai.responses.messages import Message, add_item
+from worker.openai.responses.numbers import job_id, place, response_id
+from worker.openai.responses.translation import Wish, continued, conversation, translated
 
 # Above any sequence number there can be: JavaScript's numbers are exact up to it.
 MOST_NUMBER = 1 << 53
@@ -175,7 +175,7 @@ async def _answer(gateway: Gateway, job: Job, *, goes_on: bool) -> Response:
                 await reader.more()
         row = await gateway.client.store.jobs.get(job.id)
     if row.state == JobState.FAILED:
-        raise failure_of(row)
+        raise refusal_for(row)
     return _json(response(row), row)
 
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from worker.errors import InvalidRequest
-from worker.gateway.responses.parameters import unsupported
+from worker.errors import InvalidRequest, Unsupported
 from worker.request import object_of, shown
 
 Message = dict[str, object]
@@ -16,7 +15,7 @@ def messages_of(given: object) -> list[Message]:
 
     Raises:
         InvalidRequest: it is no input.
-        Refusal: an item, or a part of one, that chat completions have no form for.
+        Unsupported: an item, or a part of one, that chat completions have no form for.
     """
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
@@ -34,7 +33,7 @@ def add_item(messages: list[Message], item: Mapping[str, object], field: str) ->
     kind = item.get("type", "message")
     adding = _ADDING.get(kind) if isinstance(kind, str) else None
     if adding is None:
-        raise unsupported(
+        raise Unsupported(
             f"{field}.type", f"is {shown(kind)}", f"send items of type {', '.join(_ADDING)}"
         )
     adding(messages, item, field)
@@ -63,7 +62,7 @@ def _said(parts: list[dict[str, object]], field: str) -> Message:
     for place, part in enumerate(parts):
         refuses = part.get("type") == "refusal"
         if part.get("type") not in ("output_text", "input_text", "refusal"):
-            raise unsupported(
+            raise Unsupported(
                 f"{field}[{place}].type",
                 f"is {shown(part.get('type'))}",
                 "use output_text or refusal",
@@ -106,7 +105,7 @@ def _add_call_output(messages: list[Message], item: Mapping[str, object], field:
 def _add_reasoning(_messages: list[Message], item: Mapping[str, object], field: str) -> None:
     """Of earlier reasoning chat completions know nothing, nor does the model need it."""
     if item.get("encrypted_content") is not None:
-        raise unsupported(
+        raise Unsupported(
             f"{field}.encrypted_content", "can be read by nobody here", "leave it out"
         )
 
@@ -137,7 +136,7 @@ def _part(part: Mapping[str, object], field: str) -> dict[str, object]:
         case "input_file":
             _refuse_file_id(part, field)
             if part.get("file_url") is not None:
-                raise unsupported(f"{field}.file_url", "is not fetched", "send file_data")
+                raise Unsupported(f"{field}.file_url", "is not fetched", "send file_data")
             file = {"file_data": _text(part, "file_data", field)}
             if isinstance(part.get("filename"), str):
                 file["filename"] = str(part["filename"])
@@ -145,7 +144,7 @@ def _part(part: Mapping[str, object], field: str) -> dict[str, object]:
         case "input_audio":
             audio = object_of(part.get("input_audio"), f"{field}.input_audio")
             return {"type": "input_audio", "input_audio": audio}
-    raise unsupported(
+    raise Unsupported(
         f"{field}.type",
         f"is {shown(part.get('type'))}",
         "use input_text, input_image, input_file or input_audio",
@@ -154,7 +153,7 @@ def _part(part: Mapping[str, object], field: str) -> dict[str, object]:
 
 def _refuse_file_id(part: Mapping[str, object], field: str) -> None:
     if part.get("file_id") is not None:
-        raise unsupported(f"{field}.file_id", "is of a file no upstream has", "send its content")
+        raise Unsupported(f"{field}.file_id", "is of a file no upstream has", "send its content")
 
 
 def _text(item: Mapping[str, object], name: str, field: str) -> str:

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-from worker.errors import InvalidRequest
-from worker.gateway.refusals import Refusal
+from worker.errors import InvalidRequest, Unknown, Unsupported
 from worker.request import named, shown
 
 # Passed on to chat completions by the same name.
@@ -37,26 +36,18 @@ UNSUPPORTED: Mapping[str, str] = {
 }
 
 
-def unsupported(field: str, problem: str, remedy: str) -> Refusal:
-    """The answer to what a chat has no form for."""
-    message = f"{field}: {problem}, which is not supported; {remedy}"
-    return Refusal(400, message, code="unsupported_parameter", param=field)
-
-
 def given_of(body: Mapping[str, object]) -> dict[str, object]:
     """The parameters that were given: null is not.
 
     Raises:
-        Refusal: one that is not known, or not supported.
+        Unknown, Unsupported: one is.
     """
     given = {name: value for name, value in body.items() if value is not None}
     for name in given:
         if name in UNSUPPORTED:
-            raise unsupported(name, "is not for a chat", UNSUPPORTED[name])
+            raise Unsupported(name, "is not for a chat", UNSUPPORTED[name])
         if name not in SAME and name not in OURS:
-            shortened = named(name)
-            message = f"{shortened}: is no parameter of a response; leave it out"
-            raise Refusal(400, message, code="unknown_parameter", param=shortened)
+            raise Unknown(named(name), "is no parameter of a response", "leave it out")
     return given
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from worker.errors import InvalidRequest
-from worker.gateway.responses.messages import Message, messages_of
-from worker.gateway.responses.parameters import REPEATED, SAME, flag, given_of, unsupported
+from worker.errors import InvalidRequest, Unsupported
+from worker.openai.responses.messages import Message, messages_of
+from worker.openai.responses.parameters import REPEATED, SAME, flag, given_of
 from worker.request import object_of, shown
 
 LOGPROBS = "message.output_text.logprobs"
@@ -40,7 +40,7 @@ def translated(request: Mapping[str, object]) -> Wish:
 
     Raises:
         InvalidRequest: a parameter is not what it should be.
-        Refusal: one is unknown, or a chat cannot do it.
+        Unknown, Unsupported: one is unknown, or a chat cannot do it.
     """
     given = given_of(request)
     stream, background = flag(given, "stream", False), flag(given, "background", False)
@@ -89,13 +89,13 @@ def _split(
 
 def _check(given: Mapping[str, object], stream: bool) -> None:
     if given.get("truncation", "disabled") != "disabled":
-        raise unsupported("truncation", f"is {shown(given['truncation'])}", "use disabled")
+        raise Unsupported("truncation", f"is {shown(given['truncation'])}", "use disabled")
     options = object_of(given.get("stream_options", {}), "stream_options")
     if options and not stream:
         raise InvalidRequest("stream_options", "needs a stream", "leave it out")
     for name, value in options.items():
         if name != "include_obfuscation" or value is not False:
-            raise unsupported(f"stream_options.{name[:40]}", f"is {shown(value)}", "leave it out")
+            raise Unsupported(f"stream_options.{name[:40]}", f"is {shown(value)}", "leave it out")
 
 
 def _instructions(given: Mapping[str, object]) -> list[Message]:
@@ -120,7 +120,7 @@ def _limits(given: Mapping[str, object]) -> dict[str, object]:
 def _format(given: Mapping[str, object]) -> dict[str, object]:
     text = object_of(given.get("text", {}), "text")
     for name in text.keys() - {"format", "verbosity"}:
-        raise unsupported(f"text.{name[:40]}", "is unknown", "leave it out")
+        raise Unsupported(f"text.{name[:40]}", "is unknown", "leave it out")
     verbosity = text.get("verbosity")
     body: dict[str, object] = {} if verbosity is None else {"verbosity": verbosity}
     form = object_of(text.get("format") or {"type": "text"}, "text.format")
@@ -132,7 +132,7 @@ def _format(given: Mapping[str, object]) -> dict[str, object]:
         case "json_schema":
             schema = {k: v for k, v in form.items() if k != "type" and v is not None}
             return {**body, "response_format": {"type": "json_schema", "json_schema": schema}}
-    raise unsupported(
+    raise Unsupported(
         "text.format.type", f"is {shown(form.get('type'))}", "use text, json_object or json_schema"
     )
 
@@ -141,7 +141,7 @@ def _reasoning(given: Mapping[str, object]) -> dict[str, object]:
     reasoning = object_of(given.get("reasoning", {}), "reasoning")
     for name, value in reasoning.items():
         if name != "effort" and value is not None:
-            raise unsupported(f"reasoning.{name[:40]}", f"is {shown(value)}", "leave it out")
+            raise Unsupported(f"reasoning.{name[:40]}", f"is {shown(value)}", "leave it out")
     effort = reasoning.get("effort")
     if effort is None:
         return {}
@@ -163,20 +163,20 @@ def _tools(given: Mapping[str, object]) -> dict[str, object]:
         named = object_of(choice, "tool_choice")
         if named.get("type") != "function":
             kind = shown(named.get("type"))
-            raise unsupported("tool_choice.type", f"is {kind}", "name a function")
+            raise Unsupported("tool_choice.type", f"is {kind}", "name a function")
         choice = {"type": "function", "function": {"name": named.get("name")}}
     return {**body, "tool_choice": choice}
 
 
 def _tool(tool: Mapping[str, object], field: str) -> dict[str, object]:
     if tool.get("type") != "function":
-        raise unsupported(f"{field}.type", f"is {shown(tool.get('type'))}", "use type function")
+        raise Unsupported(f"{field}.type", f"is {shown(tool.get('type'))}", "use type function")
     if not isinstance(tool.get("name"), str):
         raise InvalidRequest(f"{field}.name", f"is {shown(tool.get('name'))}", "give a text")
     given = {name: value for name, value in tool.items() if value is not None}
     for name in given:
         if name not in TOOL_FIELDS:
-            raise unsupported(f"{field}.{name[:40]}", "is not for a chat", "leave it out")
+            raise Unsupported(f"{field}.{name[:40]}", "is not for a chat", "leave it out")
     return {"type": "function", "function": {k: v for k, v in given.items() if k != "type"}}
 
 
@@ -186,7 +186,7 @@ def _logprobs(given: Mapping[str, object], stream: bool) -> dict[str, object]:
         raise InvalidRequest("include", f"is {shown(include)}", "give a list of texts")
     for wanted in include:
         if wanted != LOGPROBS:
-            raise unsupported("include", f"names {shown(wanted)}", f"name {LOGPROBS} or nothing")
+            raise Unsupported("include", f"names {shown(wanted)}", f"name {LOGPROBS} or nothing")
     top = given.get("top_logprobs", 0)
     if type(top) is not int or not 0 <= top <= 20:
         raise InvalidRequest("top_logprobs", f"is {shown(top)}", "give a number from 0 to 20")
@@ -194,5 +194,5 @@ def _logprobs(given: Mapping[str, object], stream: bool) -> dict[str, object]:
         return {}
     if not stream:
         # They travel with the text and are not kept.
-        raise unsupported("include", "needs a stream", "set stream to true")
+        raise Unsupported("include", "needs a stream", "set stream to true")
     return {"logprobs": True, "top_logprobs": top} if top else {"logprobs": True}

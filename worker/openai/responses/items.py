@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from worker.channel.events import START, Cursor, Delta, extent
 from worker.channel.lost import part_of
 from worker.channel.replay import TOOL_CALL
-from worker.gateway.responses.numbers import CLOSING, OPENING, item_id, number
+from worker.openai.responses.numbers import CLOSING, OPENING, item_id, number
 
 Event = dict[str, object]
 

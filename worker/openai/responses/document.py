@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from models import Job, JobState
 from worker.channel.replay import deltas
 from worker.errors import Category
-from worker.gateway.responses.items import Items
-from worker.gateway.responses.numbers import response_id
+from worker.openai.responses.items import Items
+from worker.openai.responses.numbers import response_id
 
 # What a response repeats of its request, and what it says where the request said nothing.
 UNSAID: Mapping[str, object] = {
