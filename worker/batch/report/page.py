@@ -122,14 +122,14 @@ def _failures(figures: Figures) -> str:
     more = f"{words.counted(rest, 'row')} failed of other causes." if rest else ""
     if not figures.failures:
         return _say(more)
-    return causes_table(figures.failures, figures.failed, "Rows that failed") + _say(more)
+    return causes_table(figures.failures, figures.failed, "Failures by cause") + _say(more)
 
 
 def _retries(figures: Figures) -> str:
     if not figures.retries:
         return _say("No attempt was given up and made again.")
     total = sum(cause.count for cause in figures.retries)
-    return causes_table(figures.retries, total, "Attempts that were given up")
+    return causes_table(figures.retries, total, "Retries by cause")
 
 
 def _slowest(figures: Figures) -> str:

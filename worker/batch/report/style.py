@@ -57,14 +57,13 @@ svg text { fill: var(--quiet); font-size: 12px; }
 .key svg { vertical-align: -1px; margin-right: .35rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .95rem; }
-caption { text-align: left; color: var(--quiet); font-size: .9rem; padding-bottom: .3rem; }
-th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem .3rem 0; text-align: left; }
+th, td { border-bottom: 1px solid var(--line); padding: .3rem 1rem .3rem 0; text-align: left; }
 th, td { vertical-align: top; }
 thead th { color: var(--quiet); font-size: .85rem; font-weight: 600; white-space: nowrap; }
 tbody th { font-weight: 400; }
-.words { overflow-wrap: anywhere; min-width: 8rem; }
+.words { overflow-wrap: anywhere; min-width: 10rem; }
 td.number, th.number { text-align: right; white-space: nowrap; }
-td.line { width: 45%; vertical-align: middle; }
+td.line { width: 40%; vertical-align: middle; }
 @media print {
   body { max-width: none; padding: 0; font-size: 11pt; }
   .chart, .share, .key svg, .facts div, header { print-color-adjust: exact; }

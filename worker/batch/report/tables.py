@@ -34,23 +34,24 @@ def _number(text: str) -> _Cell:
     return _Cell(escape(text), "number")
 
 
-def causes_table(causes: Sequence[Cause], total: int, caption: str) -> str:
+def causes_table(causes: Sequence[Cause], total: int, name: str) -> str:
     """Causes with lines as long as they are frequent; shares are of the total."""
     largest = max(cause.count for cause in causes)
     rows = []
     for cause in causes:
-        name, number = summary.cause(cause), words.count(cause.count)
-        line = share_bar(cause.count, largest, f"{name}: {number}")
+        why, number = summary.cause(cause), words.count(cause.count)
+        line = share_bar(cause.count, largest, f"{why}: {number}")
         share = words.share(cause.count, total)
-        rows.append([_words(name), _number(number), _number(share), _Cell(line, "line")])
+        rows.append([_words(why), _number(number), _number(share), _Cell(line, "line")])
     head = [_Cell("Cause"), _Cell("Count", "number"), _Cell("Share", "number"), _Cell("")]
-    return _table(caption, head, rows)
+    return _table(name, head, rows)
 
 
 def facts_table(facts: Sequence[summary.Fact]) -> str:
     """Names, numbers and what they are in proportion."""
     rows = [[_Cell(escape(fact.name)), _number(fact.value), _words(fact.note)] for fact in facts]
-    return _table("", [_Cell("What"), _Cell("How much", "number"), _Cell("Of which")], rows)
+    head = [_Cell("What"), _Cell("How much", "number"), _Cell("In proportion")]
+    return _table("Tokens and cost", head, rows)
 
 
 def percentiles_table(percentiles: Mapping[int, float]) -> str:
@@ -59,7 +60,7 @@ def percentiles_table(percentiles: Mapping[int, float]) -> str:
         [_Cell(f"{percent} %"), _number(words.duration(seconds))]
         for percent, seconds in sorted(percentiles.items())
     ]
-    return _table("", [_Cell("Share of rows"), _Cell("Within", "number")], rows)
+    return _table("Percentiles", [_Cell("Share of rows"), _Cell("Within", "number")], rows)
 
 
 def slowest_table(rows: Sequence[RowFigures]) -> str:
@@ -85,7 +86,7 @@ def slowest_table(rows: Sequence[RowFigures]) -> str:
         ]
         for row in rows
     ]
-    return _table("", head, cells)
+    return _table("Slowest rows", head, cells)
 
 
 def failed_table(rows: Sequence[RowFigures]) -> str:
@@ -109,11 +110,10 @@ def failed_table(rows: Sequence[RowFigures]) -> str:
         ]
         for row in rows
     ]
-    return _table("", head, cells)
+    return _table("Failed rows", head, cells)
 
 
-def _table(caption: str, head: Sequence[_Cell], rows: Sequence[Sequence[_Cell]]) -> str:
-    named = f"<caption>{escape(caption)}</caption>" if caption else ""
+def _table(name: str, head: Sequence[_Cell], rows: Sequence[Sequence[_Cell]]) -> str:
     # An empty header would be announced as one: the column of lines has a cell.
     top = "".join(cell.tag(_COLUMN_HEADER) if cell.html else "<td></td>" for cell in head)
     body = "\n".join(
@@ -121,6 +121,7 @@ def _table(caption: str, head: Sequence[_Cell], rows: Sequence[Sequence[_Cell]])
         for row in rows
     )
     return (
-        f'<div class="scroll" tabindex="0"><table>{named}<thead><tr>{top}</tr></thead>\n'
+        f'<div class="scroll" role="region" aria-label="{escape(name)}" tabindex="0">'
+        f"<table><thead><tr>{top}</tr></thead>\n"
         f"<tbody>\n{body}\n</tbody></table></div>"
     )

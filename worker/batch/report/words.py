@@ -71,10 +71,10 @@ def duration(seconds: float | None) -> str:
     if seconds < 59.95:
         return f"{round(seconds, 1):g} s"
     if round(seconds) < 3600:
-        return _two(round(seconds), 60, "min", 1, "s")
+        return _two(round(seconds), 60, "min", "s")
     if round(seconds / 60) < 24 * 60:
-        return _two(round(seconds / 60), 60, "h", 1, "min")
-    return _two(round(seconds / 3600), 24, "d", 1, "h")
+        return _two(round(seconds / 60), 60, "h", "min")
+    return _two(round(seconds / 3600), 24, "d", "h")
 
 
 def _milliseconds(seconds: float) -> str:
@@ -83,6 +83,6 @@ def _milliseconds(seconds: float) -> str:
     return f"{round(seconds * 1000)} ms" if seconds >= 0.001 else "< 1 ms"
 
 
-def _two(number: int, size: int, large: str, unit: int, small: str) -> str:
+def _two(number: int, size: int, large: str, small: str) -> str:
     whole, rest = divmod(number, size)
-    return f"{whole:,} {large} {rest // unit} {small}" if rest else f"{whole:,} {large}"
+    return f"{whole:,} {large} {rest} {small}" if rest else f"{whole:,} {large}"
