@@ -226,16 +226,23 @@ def _failed(figures: Figures, console: Console) -> None:
         _line(note, console)
     if not figures.failed_rows:
         return
-    columns = [("Row", True), ("Custom id", False), ("Cause", False), ("HTTP", True)]
+    columns = [("Row", True), ("Custom id", False), ("HTTP", True), ("Attempts", True)]
     rows = [
         (
             words.count(row.row),
             words.plain(row.custom_id),
-            summary.cause(row),
             words.UNKNOWN if row.status is None else str(row.status),
             words.count(row.attempts),
-            words.shortened(words.plain(row.message or words.UNKNOWN), _MESSAGE_CHARACTERS),
+            *_why(row, console),
         )
         for row in figures.failed_rows
     ]
-    _table([*columns, ("Attempts", True), ("Message", False)], rows, console)
+    reasons = ["Cause and message"] if console.is_terminal else ["Cause", "Message"]
+    _table([*columns, *((name, False) for name in reasons)], rows, console)
+
+
+def _why(row: RowFigures, console: Console) -> Sequence[str]:
+    """Cause and message: below each other where width is short, in columns of a pipe's line."""
+    message = words.shortened(words.plain(row.message or words.UNKNOWN), _MESSAGE_CHARACTERS)
+    cause = summary.cause(row)
+    return [f"{cause}\n{message}"] if console.is_terminal else [cause, message]
