@@ -336,6 +336,39 @@ def test_the_bars_of_a_histogram_are_as_high_as_their_counts():
     assert labels == ["1 s", "2 s", "4 s", "8 s"]
 
 
+def test_bars_reach_the_ticks_of_their_counts():
+    chart = section(FIGURES, "Throughput over time").all("svg", kind="chart")[0]
+    labels = [label.text for label in chart.all("text", kind="left")]
+    assert labels == ["0", "10,000", "20,000", "30,000", "40,000"]
+    lines = [line.number("y1") for line in chart.all("line", kind="grid")]
+    first, _, last = chart.all("rect", kind="completed")
+    assert first.number("y") == pytest.approx(lines[labels.index("40,000")], abs=0.02)
+    assert last.number("y") == pytest.approx(lines[labels.index("20,000")], abs=0.02)
+    for title in ("Throughput over time", "Time per row", "Time to first token"):
+        chart = section(FIGURES, title).all("svg", kind="chart")[0]
+        floor = chart.all("line", kind="grid")[0].number("y1")
+        bars = [bar for bar in chart.all("rect") if bar.attributes["class"] != "failed"]
+        ends = [bar.number("y") + bar.number("height") for bar in bars]
+        assert ends == pytest.approx([floor] * len(bars), abs=0.02)
+
+
+def test_times_stand_where_they_are_on_the_axis():
+    chart = section(FIGURES, "Throughput over time").all("svg", kind="chart")[0]
+    labels = {label.text: label.number("x") for label in chart.all("text", kind="below")}
+    # Of 4,320 seconds.
+    assert labels == pytest.approx(
+        {"0 s": 0, "15 min": 100 * 900 / 4320, "30 min": 100 * 1800 / 4320}
+        | {"45 min": 100 * 2700 / 4320, "1 h": 100 * 3600 / 4320},
+        abs=0.01,
+    )
+
+
+def test_the_page_has_colours_for_the_dark_that_paper_does_not_get():
+    (style,) = read(page(FIGURES)).all("style")
+    assert "@media screen and (prefers-color-scheme: dark)" in style.text
+    assert "@media print" in style.text
+
+
 def test_an_empty_bucket_between_others_keeps_its_place():
     chart = section(FIGURES, "Time to first token").all("svg", kind="chart")[0]
     first, last = chart.all("rect", kind="bar")

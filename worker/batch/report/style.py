@@ -64,6 +64,12 @@ tbody th { font-weight: 400; }
 .words { overflow-wrap: anywhere; min-width: 10rem; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 td.line { width: 40%; vertical-align: middle; }
+@media (max-width: 30rem) {
+  table { font-size: .85rem; }
+  th, td { padding-right: .5rem; }
+  .words { min-width: 7rem; }
+  td:last-child.words { min-width: 5rem; }
+}
 @media print {
   body { max-width: none; padding: 0; font-size: 11pt; }
   .chart, .share, .key svg, .facts div, header { print-color-adjust: exact; }
