@@ -1,0 +1,1 @@
+"""The report of a batch: what became of its rows, as one page and for a terminal."""
