@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, Index, String, Text, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, Double, Index, String, Text, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Document, Searchable, UtcDateTime, clock
@@ -10,6 +10,8 @@ from models.states import JobState, Lane
 
 _STATES = ", ".join(f"'{state.value}'" for state in JobState)
 _LANES = ", ".join(f"'{lane.value}'" for lane in Lane)
+_OPEN_ROW = "batch_id IS NOT NULL AND finished_at IS NULL"
+_ENDED_ROW = "batch_id IS NOT NULL AND finished_at IS NOT NULL"
 _ENDED_WITH_WEBHOOK = "webhook_due_at IS NOT NULL AND finished_at IS NOT NULL"
 
 
@@ -37,6 +39,13 @@ class Job(Base):
     labels: Mapped[dict[str, str] | None] = mapped_column("metadata", Searchable)
     batch_id: Mapped[str | None] = mapped_column(String(64))
     custom_id: Mapped[str | None] = mapped_column(String(255))
+    # Which line of the batch's file it is, from 0 on, and for which time that is tried: of a
+    # row's jobs the one of the highest generation counts, those before it are superseded.
+    batch_row: Mapped[int | None]
+    generation: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    superseded: Mapped[bool] = mapped_column(default=False, server_default=false())
+    # Whether its batch has yet to release it: until then nobody is woken for it.
+    held: Mapped[bool] = mapped_column(default=False, server_default=false())
     retry_of: Mapped[str | None] = mapped_column(String(64))
     # What a response repeats of its request (the Responses API); null where the job is none.
     response_fields: Mapped[dict[str, object] | None] = mapped_column(Document)
@@ -66,6 +75,8 @@ class Job(Base):
     finish_reason: Mapped[str | None] = mapped_column(String(255))
     unverified: Mapped[bool] = mapped_column(default=False)
     usage: Mapped[dict[str, object] | None] = mapped_column(Document)
+    # What all its requests to upstreams have cost, as far as prices are configured.
+    cost: Mapped[float | None] = mapped_column(Double)
 
     error_category: Mapped[str | None] = mapped_column(String(32))
     error_code: Mapped[str | None] = mapped_column(String(255))
@@ -92,8 +103,8 @@ class Job(Base):
         Index(
             "ix_jobs_queued",
             "wake_at",
-            postgresql_where=text("state = 'queued'"),
-            sqlite_where=text("state = 'queued'"),
+            postgresql_where=text("state = 'queued' AND NOT held"),
+            sqlite_where=text("state = 'queued' AND held = 0"),
         ),
         Index(
             "ix_jobs_deadline",
@@ -118,8 +129,8 @@ class Job(Base):
             "ix_jobs_waiting",
             "tenant",
             "lane",
-            postgresql_where=text("state = 'queued'"),
-            sqlite_where=text("state = 'queued'"),
+            postgresql_where=text("state = 'queued' AND batch_id IS NULL"),
+            sqlite_where=text("state = 'queued' AND batch_id IS NULL"),
         ),
         Index(
             "ix_jobs_owner",
@@ -127,7 +138,32 @@ class Job(Base):
             postgresql_where=text("state = 'in_progress'"),
             sqlite_where=text("state = 'in_progress'"),
         ),
+        Index(
+            "ix_jobs_rows",
+            "batch_id",
+            "batch_row",
+            "generation",
+            unique=True,
+            postgresql_where=text("batch_id IS NOT NULL"),
+            sqlite_where=text("batch_id IS NOT NULL"),
+        ),
         # `finished_at` is set with the terminal state, in the same statement.
+        Index(
+            "ix_jobs_open_rows",
+            "batch_id",
+            "held",
+            "batch_row",
+            postgresql_where=text(_OPEN_ROW),
+            sqlite_where=text(_OPEN_ROW),
+        ),
+        Index(
+            "ix_jobs_ended_rows",
+            "batch_id",
+            "finished_at",
+            "id",
+            postgresql_where=text(_ENDED_ROW),
+            sqlite_where=text(_ENDED_ROW),
+        ),
         Index(
             "ix_jobs_webhook",
             "lane",

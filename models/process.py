@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Index, String
+from sqlalchemy import Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, UtcDateTime
@@ -15,5 +15,7 @@ class Process(Base):
 
     owner: Mapped[str] = mapped_column(String(64), primary_key=True)
     lease_until: Mapped[datetime] = mapped_column(UtcDateTime)
+    # How many bulk jobs it is ready to run at a time.
+    bulk_slots: Mapped[int] = mapped_column(default=0, server_default=text("0"))
 
     __table_args__ = (Index("ix_processes_lease_until", "lease_until"),)

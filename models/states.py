@@ -1,4 +1,4 @@
-"""Where a job is, and which way it can go. The strings are OpenAI's background-response words."""
+"""Where a job or a batch is, and which way it can go. The strings are OpenAI's words."""
 
 from enum import StrEnum
 
@@ -20,6 +20,32 @@ class JobState(StrEnum):
 
 
 TERMINAL = frozenset({JobState.COMPLETED, JobState.INCOMPLETE, JobState.FAILED, JobState.CANCELLED})
+
+
+class BatchStatus(StrEnum):
+    """Where a batch is; OpenAI's words. A batch may be paused besides."""
+
+    VALIDATING = "validating"
+    FAILED = "failed"
+    IN_PROGRESS = "in_progress"
+    FINALIZING = "finalizing"
+    COMPLETED = "completed"
+    EXPIRED = "expired"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """True where no transition leads out."""
+        return self not in OPEN
+
+
+OPEN = (
+    BatchStatus.VALIDATING,
+    BatchStatus.IN_PROGRESS,
+    BatchStatus.FINALIZING,
+    BatchStatus.CANCELLING,
+)
 
 
 class Lane(StrEnum):

@@ -6,7 +6,10 @@ DeltaworksError
 │   ├── Unsupported       a parameter, or a value of it, that a chat has no form for
 │   └── Unknown           a parameter that there is not
 ├── Conflict              the same id or idempotency key with another request
-├── JobNotFound           no job has this id
+├── NotFound              no such thing
+│   ├── JobNotFound       no job has this id
+│   ├── BatchNotFound     no batch has it
+│   └── FileNotFound      no file has it
 ├── InvalidCursor         a cursor that no reader of this job can have got
 ├── ConfigurationError    a setting, or two that do not go together
 ├── SchemaOutdated        the database lacks a migration; carries the command that mends it
@@ -61,8 +64,20 @@ class Conflict(DeltaworksError):
     """The id or idempotency key belongs to a job with another request."""
 
 
-class JobNotFound(DeltaworksError):
+class NotFound(DeltaworksError):
+    """There is no such thing, or none that is to be seen."""
+
+
+class JobNotFound(NotFound):
     """No job has this id."""
+
+
+class BatchNotFound(NotFound):
+    """No batch has this id."""
+
+
+class FileNotFound(NotFound):
+    """No file has this id."""
 
 
 class InvalidCursor(DeltaworksError):

@@ -53,7 +53,7 @@ def database_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -
         return f"sqlite:///{shutil.copy(template, tmp_path / 'jobs.db')}"
     url: str = request.getfixturevalue("migrated_postgres")
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
-        connection.execute("TRUNCATE jobs, attempts, processes, deaths, api_keys")
+        connection.execute("TRUNCATE jobs, attempts, batches, files, processes, deaths, api_keys")
     return url
 
 

@@ -12,13 +12,13 @@ from worker.errors import (
     DeltaworksError,
     InvalidCursor,
     InvalidRequest,
-    JobNotFound,
+    NotFound,
     SchemaOutdated,
 )
 
 # What the caller can put right, by other arguments or another configuration.
 USAGE_ERRORS = (
-    InvalidRequest, Conflict, JobNotFound, InvalidCursor, ConfigurationError, SchemaOutdated,
+    InvalidRequest, Conflict, NotFound, InvalidCursor, ConfigurationError, SchemaOutdated,
 )  # fmt: skip
 
 

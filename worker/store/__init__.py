@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.store.engine import asynchronous_url, connect, fingerprint, require_schema
 from worker.store.failures import complaint
+from worker.store.files import Files
 from worker.store.holds import Holds
 from worker.store.jobs import Jobs, Listing
 from worker.store.keys import Keys
@@ -15,6 +16,7 @@ from worker.store.sweeping import Due, Sweeping
 
 __all__ = [
     "Due",
+    "Files",
     "Holds",
     "Jobs",
     "Keys",
@@ -41,9 +43,10 @@ class Store:
         self.sweeping = Sweeping(engine)
         self.suspensions = Suspensions(engine)
         self.keys = Keys(engine)
+        self.files = Files(engine)
 
     async def aclose(self) -> None:
         """Close all connections, once the last statements are through."""
-        sides = (self.jobs, self.holds, self.sweeping, self.suspensions, self.keys)
+        sides = (self.jobs, self.holds, self.sweeping, self.suspensions, self.keys, self.files)
         await asyncio.gather(*(side.aclose() for side in sides))
         await self.engine.dispose()

@@ -115,9 +115,11 @@ class Jobs(Side):
 
     @unbroken
     async def waiting(self, tenant: str, lane: str, most: int) -> int:
-        """How many of the tenant's jobs wait in the lane; none are counted beyond `most`."""
+        """How many of the tenant's jobs wait in the lane, rows of batches aside; none are counted
+        beyond `most`.
+        """
         mine = Job.tenant == tenant, Job.lane == lane, Job.state == JobState.QUEUED.value
-        some = select(Job.id).where(*mine).limit(most).subquery()
+        some = select(Job.id).where(*mine, Job.batch_id.is_(None)).limit(most).subquery()
         async with self._session() as session:
             return await session.scalar(select(func.count()).select_from(some)) or 0
 

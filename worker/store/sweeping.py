@@ -25,6 +25,8 @@ DOUBLINGS = 6
 
 Columns = TypeVarTuple("Columns")
 
+# Queued, and not waiting for its batch to release it.
+RELEASED = Job.state == JobState.QUEUED.value, ~Job.held
 # A webhook that is to be tried now.
 ENDED_AND_DUE = Job.webhook_due_at <= clock(), Job.finished_at.is_not(None)
 
@@ -48,7 +50,7 @@ class Sweeping(Side):
         """Queued jobs whose wake-up is due; their next one is put off, twice as long each time."""
         steps = [(Job.wakes == n, clock(FIRST_REWAKE_S * 2**n)) for n in range(DOUBLINGS)]
         later = case(*steps, else_=clock(FIRST_REWAKE_S * 2**DOUBLINGS))
-        where = Job.state == JobState.QUEUED.value, Job.wake_at <= clock()
+        where = *RELEASED, Job.wake_at <= clock()
         changes = {"wake_at": later, "wakes": Job.wakes + 1}
         jobs = await self._change(where, Job.wake_at, changes, limit)
         return [Due(job.id, job.lane) for job in jobs]
@@ -71,7 +73,7 @@ class Sweeping(Side):
             and_(Job.wakes == n + 1, Job.wake_at <= clock(FIRST_REWAKE_S * 2**n - older_than_s))
             for n in range(DOUBLINGS)
         ]
-        where = Job.state == JobState.QUEUED.value, Job.wake_at > clock(), or_(*sent)
+        where = *RELEASED, Job.wake_at > clock(), or_(*sent)
         # The next interval is the last one's once more: nobody has had the message.
         changes = {"wake_at": clock(), "wakes": Job.wakes - 1}
         return [job.id for job in await self._change(where, Job.wake_at, changes, limit)]
