@@ -1,7 +1,6 @@
 """Accepting a request: validate, insert, wake a worker. The row is the truth."""
 
 import logging
-import secrets
 import time
 from contextlib import suppress
 
@@ -13,6 +12,7 @@ from worker.catalog import Catalog
 from worker.channel.announce import announce_end
 from worker.channel.log import Log
 from worker.errors import Category, Conflict, InvalidRequest, StoreAway, Throttled
+from worker.ids import new_id
 from worker.request import (
     ID_PATTERN,
     JobRequest,
@@ -27,15 +27,12 @@ from worker.store import Jobs
 logger = logging.getLogger(__name__)
 
 TENANT = "default"
+# How ids of jobs begin.
+JOB = "job_"
 # When to come again where the queue is full.
 QUEUE_FULL_S = 5.0
 # Counting who waits costs a look at each.
 COUNT_AGAIN_S = 2.0
-
-
-def new_id() -> str:
-    """A job id: 48 bits of time in milliseconds, so that ids sort by age, and 80 random bits."""
-    return f"job_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
 class Submission:
@@ -82,7 +79,7 @@ class Submission:
         if response_fields is not None:
             request = as_response(request, response_fields)
         await self._check_queue(tenant, request.lane)
-        return await self._accept(request, request.id or new_id(), tenant)
+        return await self._accept(request, request.id or new_id(JOB), tenant)
 
     def validate(self, document: object) -> JobRequest:
         """The job request that the document holds, by this process's settings.

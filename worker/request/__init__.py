@@ -6,18 +6,29 @@ values     values as errors may show them
 webhook    whom the job's end is told to
 """
 
-from worker.request.envelope import ID_PATTERN, JobRequest, as_response, rejected, validate
+from worker.request.body import body_of
+from worker.request.envelope import (
+    ID_PATTERN,
+    JobRequest,
+    as_response,
+    metadata_of,
+    rejected,
+    validate,
+)
 from worker.request.values import named, object_of, shown
-from worker.request.webhook import WebhookTerms
+from worker.request.webhook import WebhookTerms, webhook_of
 
 __all__ = [
     "ID_PATTERN",
     "JobRequest",
     "WebhookTerms",
     "as_response",
+    "body_of",
+    "metadata_of",
     "named",
     "object_of",
     "rejected",
     "shown",
     "validate",
+    "webhook_of",
 ]

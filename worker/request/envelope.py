@@ -91,7 +91,7 @@ def validate(
     if "request" not in envelope:
         raise InvalidRequest("request", "is missing", "give a chat-completions body")
     body = body_of(envelope["request"], catalog, max_bytes)
-    lane, metadata = _lane(envelope.get("lane")), _metadata(envelope.get("metadata"))
+    lane, metadata = _lane(envelope.get("lane")), metadata_of(envelope.get("metadata"))
     scheduled_at = _moment(envelope.get("scheduled_at"), "scheduled_at")
     deadline_at = _moment(envelope.get("deadline_at"), "deadline_at")
     webhook = webhook_of(envelope.get("webhook"), webhooks)
@@ -180,7 +180,12 @@ def _moment(value: object, field: str) -> datetime | None:
     return moment.astimezone(UTC)
 
 
-def _metadata(value: object) -> dict[str, str] | None:
+def metadata_of(value: object) -> dict[str, str] | None:
+    """The metadata, repaired; None where there are none.
+
+    Raises:
+        InvalidRequest: names the pair that is too long, or no text.
+    """
     if value is None:
         return None
     pairs = object_of(value, "metadata")

@@ -4,27 +4,44 @@ import asyncio
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from worker.store.batches import Batches, Recent
+from worker.store.dispatching import Claimant, Dispatching, Released
 from worker.store.engine import asynchronous_url, connect, fingerprint, require_schema
 from worker.store.failures import complaint
 from worker.store.files import Files
 from worker.store.holds import Holds
+from worker.store.intake import Intake, Results, Row
 from worker.store.jobs import Jobs, Listing
 from worker.store.keys import Keys
 from worker.store.settlement import Settlement
+from worker.store.side import Side
 from worker.store.suspensions import Suspensions
 from worker.store.sweeping import Due, Sweeping
+from worker.store.tally import Tally
+from worker.store.tending import EXPIRED, Tending
 
 __all__ = [
+    "EXPIRED",
+    "Batches",
+    "Claimant",
+    "Dispatching",
     "Due",
     "Files",
     "Holds",
+    "Intake",
     "Jobs",
     "Keys",
     "Listing",
+    "Recent",
+    "Released",
+    "Results",
+    "Row",
     "Settlement",
     "Store",
     "Suspensions",
     "Sweeping",
+    "Tally",
+    "Tending",
     "asynchronous_url",
     "complaint",
     "connect",
@@ -44,9 +61,13 @@ class Store:
         self.suspensions = Suspensions(engine)
         self.keys = Keys(engine)
         self.files = Files(engine)
+        self.batches = Batches(engine)
+        self.intake = Intake(engine, owner)
+        self.dispatching = Dispatching(engine)
+        self.tending = Tending(engine)
 
     async def aclose(self) -> None:
         """Close all connections, once the last statements are through."""
-        sides = (self.jobs, self.holds, self.sweeping, self.suspensions, self.keys, self.files)
+        sides = [side for side in vars(self).values() if isinstance(side, Side)]
         await asyncio.gather(*(side.aclose() for side in sides))
         await self.engine.dispose()

@@ -1,0 +1,93 @@
+"""The dispatcher: releases rows as slots become free, and wakes workers for them."""
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from worker.batch.fairness import Wish, by_tenant, shares
+from worker.batch.limits import Pause, allowed
+from worker.errors import StoreAway
+from worker.store import Claimant, Store
+
+logger = logging.getLogger(__name__)
+
+# The pause between two dispatches: what ends meanwhile is made up for together.
+PAUSE_S = 0.2
+# Rows that one wake-up carries: enough that the message costs little a row, and so few that
+# several workers get some of what is released.
+MOST_A_MESSAGE, LEAST_MESSAGES = 16, 8
+
+# Sends one wake-up for several rows; False where the broker did not take it.
+WakeRows = Callable[[Sequence[str]], Awaitable[bool]]
+
+
+class Dispatcher:
+    """Releases rows whenever somebody says that there may be room.
+
+    Args:
+        store: where the rows wait.
+        wake: sends wake-ups.
+        when_spent: called where all rows of a batch may have ended.
+    """
+
+    def __init__(self, store: Store, wake: WakeRows, when_spent: Callable[[], None]) -> None:
+        self._store = store
+        self._wake = wake
+        self._when_spent = when_spent
+        self._asked = asyncio.Event()
+
+    def refill(self) -> None:
+        """Release soon what there is room for."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Dispatch until cancelled."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            try:
+                await self.turn()
+            except StoreAway as away:
+                logger.warning("rows are not released: %s", away)
+            await asyncio.sleep(PAUSE_S)
+
+    async def turn(self) -> int:
+        """Release what there is room for; how many rows."""
+        pauses: dict[str, Pause] = {}
+        released = await self._store.dispatching.release(
+            lambda claimants, room: _share(claimants, room, pauses)
+        )
+        if released is None:
+            return 0
+        for id, pause in pauses.items():
+            if await self._store.batches.pause(id, pause.reason, pause.message):
+                logger.warning("batch %s: paused: %s", id, pause.message)
+        if released.spent:
+            self._when_spent()
+        ids = [id for own in released.ids.values() for id in own]
+        for portion in portions(ids):
+            if not await self._wake(portion):
+                break  # their next wake-up comes by itself
+        return len(ids)
+
+
+def _share(claimants: Sequence[Claimant], room: int, pauses: dict[str, Pause]) -> Mapping[str, int]:
+    now = datetime.now(UTC)
+    wishes = []
+    for each in claimants:
+        most = allowed(each.batch, each.released, each.recent, now)
+        if isinstance(most, Pause):
+            pauses[each.batch.id] = most
+        elif most > 0:
+            batch = each.batch
+            wishes.append(Wish(batch.id, batch.tenant, batch.priority, each.released, most))
+    running = by_tenant((each.batch.tenant, each.released) for each in claimants)
+    return shares(wishes, room, running)
+
+
+def portions(ids: Sequence[str]) -> list[Sequence[str]]:
+    """The ids as messages carry them."""
+    size = max(1, min(MOST_A_MESSAGE, math.ceil(len(ids) / LEAST_MESSAGES)))
+    return [ids[start : start + size] for start in range(0, len(ids), size)]

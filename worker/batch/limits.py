@@ -1,0 +1,78 @@
+"""What holds a batch back: a pause, its run window, its spending cap, its share of failures."""
+
+import math
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import Struct
+
+from models import Batch
+from worker.batch.windows import RunWindow
+from worker.store import Recent, Tally
+
+# Of fewer ended rows the share of failures says nothing.
+LEAST_ENDED = 20
+# As many as there are slots.
+ANY = 1 << 30
+
+
+class PauseReason(StrEnum):
+    """Why a batch is paused."""
+
+    REQUESTED = "requested"
+    SUSPENDED = "suspended"
+    MAX_FAILED_RATIO = "max_failed_ratio"
+    MAX_COST = "max_cost"
+
+
+class Pause(Struct, frozen=True):
+    """That the batch is to be paused, and why."""
+
+    reason: PauseReason
+    message: str
+
+
+def allowed(batch: Batch, released: int, recent: Recent, now: datetime) -> int | Pause:
+    """How many more of its rows may be released, or that it is to be paused.
+
+    Args:
+        batch: in progress.
+        released: rows that are under way.
+        recent: what the batch's tally lacks.
+        now: the moment; aware.
+    """
+    if batch.paused_at is not None or now >= batch.expires_at:
+        return 0
+    if batch.run_window and not RunWindow.parse(batch.run_window, "run_window").is_open(now):
+        return 0
+    tally = Tally.of(batch.tally)
+    failing = _failing(batch, tally, recent)
+    return failing or _affordable(batch, tally, recent, released)
+
+
+def _failing(batch: Batch, tally: Tally, recent: Recent) -> Pause | None:
+    most = batch.max_failed_ratio
+    failed = tally.failed + recent.failed
+    ended = tally.completed + recent.completed + failed
+    if most is None or ended < LEAST_ENDED or failed <= most * ended:
+        return None
+    said = f"{failed:,} of {ended:,} ended rows have failed, more than max_failed_ratio {most:g}"
+    return Pause(PauseReason.MAX_FAILED_RATIO, f"{said}; see why, then resume it with another")
+
+
+def _affordable(batch: Batch, tally: Tally, recent: Recent, released: int) -> int | Pause:
+    """As many rows as the cap bears if each under way costs as much as the dearest so far."""
+    if batch.max_cost is None:
+        return ANY
+    spent = tally.cost + recent.cost
+    reserve = max(tally.highest, recent.highest) or tally.reserve
+    if reserve <= 0:
+        return ANY if spent < batch.max_cost else _spent(batch, spent)
+    left = batch.max_cost - spent - released * reserve
+    most = math.floor(left / reserve)
+    return max(most, 0) if most > 0 or released else _spent(batch, spent)
+
+
+def _spent(batch: Batch, spent: float) -> Pause:
+    said = f"{spent:.4f} of max_cost {batch.max_cost:g} are spent, and another row may exceed it"
+    return Pause(PauseReason.MAX_COST, f"{said}; resume it with a higher one")

@@ -1,0 +1,9 @@
+"""Ids: unlike any other, and in the order of their making."""
+
+import secrets
+import time
+
+
+def new_id(prefix: str) -> str:
+    """The prefix, 48 bits of time in milliseconds, so that ids sort by age, and 80 random bits."""
+    return f"{prefix}{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"

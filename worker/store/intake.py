@@ -1,0 +1,255 @@
+"""Intake: the rows of a batch as whoever reads its file in sees them, under a lease.
+
+A lease says who does it; it is checked in each transaction that adds rows, so that whoever has
+lost it adds none.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from models import Batch, BatchStatus, Job, JobState, Lane, clock
+from worker.store.batches import failed_of
+from worker.store.side import Side, unbroken
+
+
+class Row(NamedTuple):
+    """A valid row of a batch's file. `request` and `response_fields` are JSON."""
+
+    id: str
+    number: int
+    custom_id: str
+    model: str
+    request: str
+    response_fields: str | None = None
+
+
+class Results(NamedTuple):
+    """What the rows of a batch came to, and where that is written."""
+
+    total: int
+    tally: Mapping[str, object]
+    output_file_id: str | None
+    error_file_id: str | None
+
+
+OWN = ("id", "batch_row", "custom_id", "model", "request", "response_fields")
+# What all new rows have in common; columns that are not named are null or have a default.
+COMMON: Mapping[str, object] = {
+    "request_hash": "",
+    "lane": Lane.BULK.value,
+    "held": True,
+    "state": JobState.QUEUED.value,
+    "attempt": 0,
+    "failures": 0,
+    "throttles": 0,
+    "crashes": 0,
+    "wakes": 0,
+    "length": 0,
+    "unverified": False,
+}
+# What is done under a lease: reading a batch in, and writing its results.
+WORK = (BatchStatus.VALIDATING.value, BatchStatus.FINALIZING.value)
+
+
+class Intake(Side):
+    """The side of the process named `owner`."""
+
+    def __init__(self, engine: AsyncEngine, owner: str) -> None:
+        super().__init__(engine)
+        self._owner = owner
+        self._is_postgresql = engine.dialect.name == "postgresql"
+
+    @unbroken
+    async def take(self, lease_s: float) -> Batch | None:
+        """The oldest batch that is to be read in, or whose results are to be written.
+
+        Nobody else takes it for so many seconds, nor after that while it is kept.
+        """
+        free = or_(Batch.lease_until.is_(None), Batch.lease_until <= clock())
+        first = select(Batch.id).where(Batch.status.in_(WORK), free).order_by(Batch.created_at)
+        first = first.limit(1)
+        if self._is_postgresql:
+            first = first.with_for_update(skip_locked=True)
+        taken = (
+            update(Batch)
+            .where(Batch.id.in_(select(first.cte("first").c.id)), Batch.status.in_(WORK), free)
+            .values(lease_owner=self._owner, lease_until=clock(lease_s))
+            .returning(Batch)
+        )
+        async with self._session() as session:
+            return (await session.scalars(taken)).one_or_none()
+
+    @unbroken
+    async def hold_on(self, batch: Batch, lease_s: float) -> bool:
+        """Hold the batch for longer; whether it was still held, and for the same work."""
+        async with self._session() as session:
+            return await self._hold_on(session, batch, lease_s)
+
+    @unbroken
+    async def leave(self, batch: Batch) -> None:
+        """Leave the batch to others, at once."""
+        left = update(Batch).where(Batch.id == batch.id, Batch.lease_owner == self._owner)
+        async with self._session() as session:
+            await session.execute(left.values(lease_owner=None, lease_until=None))
+
+    @unbroken
+    async def insert(
+        self, batch: Batch, rows: Sequence[Row], deadline_at: datetime, lease_s: float
+    ) -> bool:
+        """Insert a portion of rows, in the order of their numbers; held until they are released.
+
+        Those that are there already are passed over, so that it may be repeated.
+
+        Returns:
+            Whether this process still held the batch, and so the rows are there.
+        """
+        async with self._transaction() as session, session.begin():
+            if not await self._hold_on(session, batch, lease_s):
+                return False
+            last = await session.scalar(
+                select(func.max(Job.batch_row)).where(Job.batch_id == batch.id)
+            )
+            fresh = [row for row in rows if last is None or row.number > last]
+            now = await session.scalar(select(clock()))
+            assert now is not None
+            moments = {"created_at": now, "wake_at": now, "deadline_at": deadline_at}
+            common = {**COMMON, "tenant": batch.tenant, "batch_id": batch.id, **moments}
+            if fresh and self._is_postgresql:
+                await _copy(session, fresh, common)
+            elif fresh:
+                await (await session.connection()).run_sync(_insert, fresh, common)
+        return True
+
+    @unbroken
+    async def failed_rows(
+        self, batch: str, categories: Collection[str] | None, after: int, limit: int
+    ) -> Sequence[Job]:
+        """A portion of the failed rows of an ended batch, in order, beyond the row `after`."""
+        mine = Job.batch_id == batch, Job.batch_row > after, ~Job.superseded, failed_of(categories)
+        query = select(Job).where(*mine).order_by(Job.batch_row).limit(limit)
+        async with self._session() as session:
+            return list(await session.scalars(query))
+
+    @unbroken
+    async def begin(
+        self, batch: Batch, total: int, model: str | None, tally: Mapping[str, object]
+    ) -> bool:
+        """Its rows are all there, and may be released. Whether this process still held it.
+
+        Args:
+            batch: as it was taken.
+            total: how many rows.
+            model: theirs, if it is one.
+            tally: what is known before any has ended.
+        """
+        values = {
+            "status": BatchStatus.IN_PROGRESS.value,
+            "in_progress_at": clock(),
+            "total": total,
+            "model": model,
+            "tally": dict(tally),
+        }
+        return await self._change(batch, values)
+
+    @unbroken
+    async def reject(self, batch: Batch, errors: Sequence[Mapping[str, object]]) -> bool:
+        """Its file cannot be run. Whether this process still held the batch."""
+        errors = [dict(error) for error in errors]
+        values = {"status": BatchStatus.FAILED.value, "failed_at": clock(), "errors": errors}
+        if batch.webhook_url is not None:
+            values["webhook_due_at"] = clock()
+        return await self._change(batch, values)
+
+    @unbroken
+    async def conclude(self, batch: Batch, status: BatchStatus, results: Results) -> bool:
+        """Its results are written: it has ended so. Whether this process still held it."""
+        values: dict[str, object] = {
+            "status": status.value,
+            f"{status.value}_at": clock(),
+            "total": results.total,
+            "tally": dict(results.tally),
+            "tallied_to": clock(),
+            "output_file_id": results.output_file_id,
+            "error_file_id": results.error_file_id,
+        }
+        if batch.webhook_url is not None:
+            values["webhook_due_at"] = clock()
+        return await self._change(batch, values)
+
+    @unbroken
+    async def drop(self, batch: Batch, limit: int) -> int:
+        """Remove a portion of the rows of a batch that will never begin; how many there were.
+
+        The last ones first: what is there stays there in order.
+        """
+        last = select(Job.id).where(Job.batch_id == batch.id, Job.held, Job.finished_at.is_(None))
+        last = last.order_by(Job.batch_row.desc()).limit(limit)
+        async with self._session() as session:
+            gone = await session.scalars(delete(Job).where(Job.id.in_(last)).returning(Job.id))
+            return len(gone.all())
+
+    async def _hold_on(self, session: AsyncSession, batch: Batch, lease_s: float) -> bool:
+        kept = update(Batch).where(*self._held(batch)).values(lease_until=clock(lease_s))
+        return (await session.scalars(kept.returning(Batch.id))).one_or_none() is not None
+
+    async def _change(self, batch: Batch, values: Mapping[str, object]) -> bool:
+        """Leave what the batch was taken for behind; done already is done as well."""
+        freed = {**values, "lease_owner": None, "lease_until": None}
+        changed = update(Batch).where(*self._held(batch)).values(freed).returning(Batch.id)
+        async with self._session() as session:
+            if (await session.scalars(changed)).one_or_none() is not None:
+                return True
+            now = await session.scalar(select(Batch.status).where(Batch.id == batch.id))
+        return now == values["status"]
+
+    def _held(self, batch: Batch) -> tuple[ColumnElement[bool], ...]:
+        """That the batch is as it was taken, and still this process's."""
+        mine = Batch.id == batch.id, Batch.lease_owner == self._owner
+        return *mine, Batch.status == batch.status
+
+
+def _insert(connection: Connection, rows: Sequence[Row], common: Mapping[str, object]) -> None:
+    """By the driver itself: SQLAlchemy would look at each value of each row again."""
+    names = [*OWN, *common]
+    marks = ", ".join("?" * len(names))
+    shared = tuple(_bound(connection, common))
+    connection.exec_driver_sql(
+        f"INSERT INTO jobs ({', '.join(names)}) VALUES ({marks})",  # noqa: S608  our own names
+        [(*row, *shared) for row in rows],
+    )
+
+
+def _bound(connection: Connection, common: Mapping[str, object]) -> list[object]:
+    columns = Job.__table__.columns
+    processors = {name: columns[name].type.bind_processor(connection.dialect) for name in common}
+    return [
+        value if (bind := processors[name]) is None else bind(value)
+        for name, value in common.items()
+    ]
+
+
+async def _copy(session: AsyncSession, rows: Sequence[Row], common: Mapping[str, object]) -> None:
+    """By PostgreSQL's COPY, which costs a fraction of an INSERT."""
+    connection = await (await session.connection()).get_raw_connection()
+    driver = connection.driver_connection
+    assert driver is not None
+    shared = "\t".join(_copied(value) for value in common.values())
+    lines = ["\t".join([*map(_copied, row), shared]) for row in rows]
+    async with driver.cursor() as cursor:
+        names = ", ".join([*OWN, *common])
+        async with cursor.copy(f"COPY jobs ({names}) FROM STDIN") as copy:
+            await copy.write("\n".join(lines) + "\n")
+
+
+# PostgreSQL's manual, COPY, "Text Format".
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def _copied(value: object) -> str:
+    if value is None:
+        return "\\N"
+    return str(value).translate(_ESCAPES)
