@@ -16,6 +16,7 @@ DeltaworksError
 ├── EngineFailed          an embedded server did not start
 ├── StoreAway             the database does not answer, or cannot write, for now
 ├── ChannelAway           Redis does not answer for now, and nothing else can stand in for it
+├── StorageAway           the files' storage does not answer, or cannot write, for now
 ├── Unauthorized          nobody we know has sent this request
 ├── Denied                this key may not do that
 ├── Throttled             too many requests, or too many jobs that wait: come again later
@@ -110,6 +111,10 @@ class StoreAway(DeltaworksError):
 
 class ChannelAway(DeltaworksError):
     """Redis does not answer for now, where nothing else can stand in for it."""
+
+
+class StorageAway(DeltaworksError):
+    """The storage of files does not answer, or cannot write, for now."""
 
 
 class Unauthorized(DeltaworksError):

@@ -85,6 +85,13 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(20_000_000, ge=1_000)
     max_event_bytes: int = Field(4_194_304, ge=1_000)
 
+    # Where the contents of files are: `file:///folder`, `s3://bucket/folder`, or another URL that
+    # fsspec knows (unset: `files` in `home`). All processes have to see the same.
+    files_url: str | None = None
+    # How large a file may be, and how long it lives where its owner says nothing else.
+    max_file_bytes: int = Field(2_000_000_000, ge=1_000)
+    file_life_s: float = Field(30 * 86_400.0, gt=0)
+
     # Life of a channel's log after the end of its job.
     log_ttl_s: float = Field(300.0, ge=0.1)
     bulk_log_ttl_s: float = Field(60.0, ge=0.1)
@@ -130,6 +137,13 @@ class Settings(BaseSettings):
         schemes = REDIS_SCHEMES if info.field_name == "redis_url" else BROKER_SCHEMES
         if url is not None and not url.startswith(schemes):
             raise ValueError(f"begins with none of {', '.join(schemes)}")  # may hold a password
+        return url
+
+    @field_validator("files_url")
+    @classmethod
+    def _url_names_a_protocol(cls, url: str | None) -> str | None:
+        if url is not None and not all(url.partition("://")[:2]):
+            raise ValueError("names no protocol; write file:///folder or s3://bucket/folder")
         return url
 
     @field_validator("webhook_secret")

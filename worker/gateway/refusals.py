@@ -16,6 +16,7 @@ from worker.errors import (
     InvalidRequest,
     NotFound,
     ServerEnds,
+    StorageAway,
     StoreAway,
     Throttled,
     Unauthorized,
@@ -74,6 +75,7 @@ KINDS: dict[type[Exception], tuple[int, str, str]] = {
     Throttled: (429, "rate_limit_error", "rate_limit_exceeded"),
     StoreAway: (503, "server_error", "store_away"),
     ChannelAway: (503, "server_error", "channel_away"),
+    StorageAway: (503, "server_error", "storage_away"),
     ServerEnds: (503, "server_error", "server_ends"),
 }
 
@@ -108,7 +110,7 @@ def _headers(error: Exception) -> dict[str, str]:
             return {"x-should-retry": "false"}
         case Throttled():
             return _retry_after(error.retry_after_s)
-        case StoreAway() | ChannelAway() | ServerEnds():
+        case StoreAway() | ChannelAway() | StorageAway() | ServerEnds():
             return _retry_after(AGAIN_S)
     return {}
 
