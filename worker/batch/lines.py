@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
 
 import msgspec
 from msgspec.structs import asdict
@@ -14,6 +13,7 @@ from worker.batch.duplicates import FirstUse
 from worker.batch.request import CHAT, endpoint_of
 from worker.catalog import Catalog
 from worker.errors import InvalidRequest, ModelNotServed
+from worker.files.storage import Readable
 from worker.ids import new_id
 from worker.openai.responses.translation import translated
 from worker.request import body_of, shown
@@ -65,11 +65,12 @@ class Lines:
     Attributes:
         total: rows so far, valid or not.
         faults: what is wrong, the first thousand.
+        over: whether nothing more is read: at the file's end, or where there is no sense in more.
         model: of all rows so far; None where there are several, or none yet.
     """
 
     def __init__(
-        self, file: BinaryIO, batch: Batch, catalog: Catalog, *, max_bytes: int, max_rows: int
+        self, file: Readable, batch: Batch, catalog: Catalog, *, max_bytes: int, max_rows: int
     ) -> None:
         self._file = file
         self._batch = batch
@@ -81,6 +82,7 @@ class Lines:
         self._line = 0
         self.total = 0
         self.faults: list[Fault] = []
+        self.over = False
 
     @property
     def model(self) -> str | None:
@@ -88,7 +90,7 @@ class Lines:
         return next(iter(self._models)) if len(self._models) == 1 else None
 
     def portion(self) -> list[Row]:
-        """The next valid rows; none at the end. Blocks: for a thread."""
+        """The next valid rows, if there are any. Blocks: for a thread."""
         rows: list[Row] = []
         size = 0
         for line in self._lines():
@@ -100,13 +102,9 @@ class Lines:
                 break
         return rows
 
-    def over(self) -> bool:
-        """Whether nothing more is read: the file is at its end, or there is no sense in more."""
-        return self._file.closed
-
     def _lines(self) -> Iterator[bytes]:
         most = self._max_bytes + AROUND
-        while len(self.faults) < MOST_FAULTS and not self.over():
+        while len(self.faults) < MOST_FAULTS and not self.over:
             line = self._file.readline(most + 1)
             if not line:
                 self._end()
@@ -119,7 +117,7 @@ class Lines:
                 continue
             if line := line.strip():
                 yield line
-        self._file.close()
+        self.over = True
 
     def _pass_over(self, line: bytes) -> None:
         """Read on to the end of a line that is too long, without keeping it."""
@@ -132,7 +130,7 @@ class Lines:
     def _end(self) -> None:
         if not self.total and not self.faults:
             self.faults.append(Fault("empty_file", "the file has no rows; write one on each line"))
-        self._file.close()
+        self.over = True
 
     def _row(self, line: bytes) -> Row | None:
         if not self._count():
@@ -149,7 +147,7 @@ class Lines:
             return True
         message = f"the file has more than {self._max_rows:,} rows; split it"
         self.faults.append(Fault("too_many_tasks", message))
-        self._file.close()
+        self.over = True
         return False
 
     def _note(self, code: str, message: str, param: str | None) -> None:

@@ -1,0 +1,67 @@
+"""Leading batches to their end: what the sweep does for each, in portions."""
+
+import logging
+from collections.abc import Sequence
+
+from redis.exceptions import RedisError
+
+from models import Batch, BatchStatus, Job
+from worker.channel.announce import announce_end
+from worker.channel.log import Log
+from worker.settings import Settings
+from worker.store import Store
+
+logger = logging.getLogger(__name__)
+
+# Rows that one statement ends, or counts.
+PORTION = 1_000
+
+
+class Tending:
+    """One turn looks after every batch that has not ended."""
+
+    def __init__(self, store: Store, log: Log, settings: Settings) -> None:
+        self._store = store
+        self._log = log
+        self._settings = settings
+
+    async def turn(self) -> bool:
+        """Tend all of them once.
+
+        Returns:
+            Whether there is a batch to be read in, or results are to be written.
+        """
+        for id in await self._store.tending.wake_paused():
+            logger.info("batch %s: goes on", id)
+        batches = await self._store.batches.open()
+        for batch in batches:
+            await self._tend(batch)
+        waiting = (BatchStatus.VALIDATING, BatchStatus.FINALIZING)
+        return any(batch.status in waiting for batch in batches) or bool(batches)
+
+    async def _tend(self, batch: Batch) -> None:
+        tending = self._store.tending
+        if batch.status == BatchStatus.CANCELLING:
+            while ended := await tending.cancel(batch.id, PORTION):
+                await self._tell(ended)
+        elif batch.status == BatchStatus.IN_PROGRESS:
+            while ended := await tending.expire(batch.id, PORTION):
+                await self._tell(ended)
+        else:
+            return
+        while await tending.advance(batch.id, PORTION) >= PORTION:
+            pass
+        if await tending.finish(batch.id):
+            logger.info("batch %s: all rows have ended", batch.id)
+
+    async def _tell(self, jobs: Sequence[Job]) -> None:
+        """Tell readers and holders of rows that were ended; of held ones nobody has heard."""
+        life_s = self._settings.closed_log_life_s("bulk")
+        try:
+            for job in jobs:
+                if not job.held:
+                    await announce_end(self._log, job, life_s)
+                    await self._log.stop(job.id)
+        except (RedisError, OSError) as error:
+            # Readers ask the database, and holders lose at their next renewal.
+            logger.warning("ends of rows were not announced: %s", type(error).__name__)
