@@ -5,7 +5,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from celery import Celery
 from kombu import Exchange, Queue
@@ -17,6 +18,7 @@ from worker.endpoints import resolve
 logger = logging.getLogger(__name__)
 
 RUN_JOB = "deltaworks.run_job"
+RUN_ROWS = "deltaworks.run_rows"
 SUBMIT = "deltaworks.submit"
 SWEEP = "deltaworks.sweep"
 
@@ -92,19 +94,26 @@ app.add_defaults(_defaults)
 
 
 async def wake(id: str, lane: str) -> bool:
-    """Send the job's wake-up; False where the broker did not take it in time.
+    """Send the job's wake-up; False where the broker did not take it in time."""
+    return await _taken(f"job {id}", RUN_JOB, id, lane)
+
+
+async def wake_rows(ids: Sequence[str]) -> bool:
+    """Send one wake-up for several bulk jobs; False where the broker did not take it in time."""
+    return await _taken(f"{len(ids)} jobs", RUN_ROWS, list(ids), Lane.BULK.value)
+
+
+async def _taken(whose: str, task: str, argument: object, queue: str) -> bool:
+    """Whether the broker took the message.
 
     kombu is synchronous and waits long for a silent broker: it has a thread of its own, and is
     not waited for beyond `WAKE_S`.
     """
+    send = partial(app.send_task, task, args=(argument,), queue=queue, retry=False)
     try:
         async with asyncio.timeout(WAKE_S):
-            await asyncio.to_thread(_send, id, lane)
+            await asyncio.to_thread(send)
     except Exception as error:  # kombu raises what its transport raises; the row is the truth
-        logger.warning("job %s: the broker did not take its wake-up: %s", id, type(error).__name__)
+        logger.warning("%s: the broker did not take a wake-up: %s", whose, type(error).__name__)
         return False
     return True
-
-
-def _send(id: str, lane: str) -> None:
-    app.send_task(RUN_JOB, args=(id,), queue=lane, retry=False)

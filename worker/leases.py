@@ -140,6 +140,8 @@ class Leases:
         # Whether the process's loop is so late that it could not keep its leases.
         self.late = False
         self._database_up_since: float | None = None
+        # How many bulk jobs the process is ready to run at a time; none before it takes any.
+        self.bulk_slots = 0
 
     def database_up_s(self) -> float:
         """Seconds since when every question to the database was answered."""
@@ -217,11 +219,15 @@ class Leases:
                 self._database_up_since = None
             await asyncio.sleep(self._renew_s)
 
+    async def present(self) -> None:
+        """Say that this process lives, and what it is ready for."""
+        await self.holds.present(self._lease_s, 0 if self.draining else self.bulk_slots)
+
     async def _renew(self, asked: float) -> None:
         held = dict(self._held)
         attempts = {id: hold.job.attempt for id, hold in held.items()}
         renewed = await self.holds.renew(attempts, self._lease_s)
-        await self.holds.present(self._lease_s)
+        await self.present()
         for id, hold in held.items():
             if self._held.get(id) is not hold:
                 continue  # released meanwhile, and perhaps claimed anew

@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     # How many streams one worker process carries at the same time.
     streams: int = Field(500, ge=1, le=10_000)
 
+    # The part of them that bulk jobs leave to interactive ones, where a process serves both.
+    interactive_reserve: float = Field(0.1, ge=0, lt=1)
+
     # A job's lease, and how often all leases of a process are renewed.
     lease_s: float = Field(30.0, ge=1.0)
     renew_s: float = Field(10.0, gt=0)
@@ -82,6 +85,8 @@ class Settings(BaseSettings):
     spool_files: int = Field(10_000, ge=0)
     spool_bytes: int = Field(1_000_000_000, ge=0)
 
+    # Rows of a batch's file; OpenAI's limit is 50,000.
+    max_batch_rows: int = Field(1_000_000, ge=1)
     max_request_bytes: int = Field(20_000_000, ge=1_000)
     max_event_bytes: int = Field(4_194_304, ge=1_000)
 

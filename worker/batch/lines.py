@@ -30,7 +30,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What is wrong with a line, in OpenAI's words; `line` counts from 1, None is the whole file."""
+    """What is wrong with a line, in OpenAI's words; `line` counts from 1. None: with the file."""
 
     code: str
     message: str
@@ -83,6 +83,7 @@ class Lines:
         self.total = 0
         self.faults: list[Fault] = []
         self.over = False
+        self.reserve = 0.0
 
     @property
     def model(self) -> str | None:
@@ -164,10 +165,11 @@ class Lines:
             problem = f"url: is {shown(given.get('url'))}, the batch's endpoint is "
             problem += f"{self._batch.endpoint}; write that, or split the file"
             raise _Faulty("url_mismatch", problem, "url")
-        if not isinstance(given.get("body"), dict):
-            problem = f"body: is {shown(given.get('body'))}; write the request as an object"
+        body = given.get("body")
+        if not isinstance(body, dict):
+            problem = f"body: is {shown(body)}; write the request as an object"
             raise _Faulty("invalid_request", problem, "body")
-        return self._request(custom_id, given["body"])
+        return self._request(custom_id, body)
 
     def _custom_id(self, given: object) -> str:
         if not isinstance(given, str) or not 0 < len(given) <= CUSTOM_ID:

@@ -9,6 +9,8 @@ from worker.errors import InvalidRequest, Unknown, Unsupported
 from worker.ids import new_id
 from worker.request import WebhookTerms, metadata_of, named, object_of, shown, webhook_of
 
+# How ids of batches begin.
+BATCH = "batch_"
 # What rows may ask for. Other clients leave the version out (Azure's).
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 ENDPOINTS = (CHAT, RESPONSES)
@@ -47,7 +49,7 @@ def batch_of(document: object, input_file: File, tenant: str, webhooks: WebhookT
     window = given.get("completion_window", WINDOW)
     life_s = duration_s(window, "completion_window")
     return Batch(
-        id=new_id("batch_"),
+        id=new_id(BATCH),
         tenant=tenant,
         endpoint=_endpoint(given.get("endpoint")),
         input_file_id=input_file.id,

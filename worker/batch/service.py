@@ -5,12 +5,16 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from models import Batch, BatchStatus
-from worker.batch.dispatch import Dispatcher
+from worker.batch.dispatch import Dispatcher, WakeRows
 from worker.batch.reading import Reading
 from worker.batch.tending import Tending
 from worker.batch.writing import Writing
+from worker.catalog import Catalog
+from worker.channel.log import Log
 from worker.errors import StorageAway, StoreAway
-from worker.store import Intake
+from worker.files import Storage
+from worker.settings import Settings
+from worker.store import Store
 
 logger = logging.getLogger(__name__)
 
@@ -23,26 +27,36 @@ class Batches:
 
     def __init__(
         self,
-        intake: Intake,
-        tending: Tending,
-        reading: Reading,
-        writing: Writing,
-        lease_s: float,
+        store: Store,
+        log: Log,
+        storage: Storage,
+        catalog: Catalog,
+        settings: Settings,
+        wake: WakeRows,
     ) -> None:
-        self._intake = intake
-        self._tending = tending
-        self._reading = reading
-        self._writing = writing
-        self._lease_s = lease_s
+        self._intake = store.intake
+        self._lease_s = settings.lease_s
+        self._tending = Tending(store, log, settings)
+        self._reading = Reading(store.intake, storage, catalog, settings)
+        self._writing = Writing(store, storage, settings)
+        self._dispatcher = Dispatcher(store, wake, self.look)
         self._asked = asyncio.Event()
-        self.dispatcher: Dispatcher | None = None
 
     def look(self) -> None:
         """Look soon after all batches."""
         self._asked.set()
 
+    def refill(self) -> None:
+        """A bulk job has ended: release soon what there is room for."""
+        self._dispatcher.refill()
+
     async def run(self) -> None:
-        """Look after batches until cancelled."""
+        """Look after batches, and dispatch, until cancelled."""
+        async with asyncio.TaskGroup() as running:
+            running.create_task(self._dispatcher.run())
+            running.create_task(self._look_after())
+
+    async def _look_after(self) -> None:
         while True:
             await self._asked.wait()
             self._asked.clear()
@@ -55,11 +69,11 @@ class Batches:
 
     async def _turn(self) -> None:
         await self._tending.turn()
+        self.refill()
         while (batch := await self._intake.take(self._lease_s)) is not None:
             await self._work(batch)
+            self.refill()
             await self._tending.turn()
-        if self.dispatcher is not None:
-            self.dispatcher.refill()
 
     async def _work(self, batch: Batch) -> None:
         """Do what a batch was taken for; left undone, it is others' at once."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from redis.exceptions import RedisError
 
@@ -25,19 +26,12 @@ class Tending:
         self._log = log
         self._settings = settings
 
-    async def turn(self) -> bool:
-        """Tend all of them once.
-
-        Returns:
-            Whether there is a batch to be read in, or results are to be written.
-        """
+    async def turn(self) -> None:
+        """Tend all of them once."""
         for id in await self._store.tending.wake_paused():
             logger.info("batch %s: goes on", id)
-        batches = await self._store.batches.open()
-        for batch in batches:
+        for batch in await self._store.batches.open():
             await self._tend(batch)
-        waiting = (BatchStatus.VALIDATING, BatchStatus.FINALIZING)
-        return any(batch.status in waiting for batch in batches) or bool(batches)
 
     async def _tend(self, batch: Batch) -> None:
         tending = self._store.tending
@@ -45,7 +39,8 @@ class Tending:
             while ended := await tending.cancel(batch.id, PORTION):
                 await self._tell(ended)
         elif batch.status == BatchStatus.IN_PROGRESS:
-            while ended := await tending.expire(batch.id, PORTION):
+            is_over = batch.expires_at <= datetime.now(UTC)
+            while is_over and (ended := await tending.expire(batch.id, PORTION)):
                 await self._tell(ended)
         else:
             return

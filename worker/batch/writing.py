@@ -77,21 +77,25 @@ class Writing:
         Raises:
             StoreAway, StorageAway: the same again begins anew.
         """
+        try:
+            files = await self._written(batch)
+        except LeaseLost:
+            logger.info("batch %s: its results are written by another process", batch.id)
+        else:
+            await self._conclude(batch, files)
+
+    async def _written(self, batch: Batch) -> Files:
+        """The files, whole; nothing of them is there where something is raised."""
         stack = ExitStack()
         files = Files(self._storage, batch, stack)
         try:
             async for jobs in self._rows(batch):
                 await in_thread(files.write, jobs)
-                if not await self._store.intake.hold_on(batch, self._settings.lease_s):
-                    raise LeaseLost  # noqa: TRY301  the files must not be kept
-        except LeaseLost as lost:
-            await in_thread(stack.__exit__, LeaseLost, lost, None)
-            return
         except BaseException as error:
             await in_thread(stack.__exit__, type(error), error, error.__traceback__)
             raise
         await in_thread(stack.close)
-        await self._conclude(batch, files)
+        return files
 
     async def _conclude(self, batch: Batch, files: Files) -> None:
         ids = {kind: await self._keep(batch, kind, size) for kind, size in files.sizes.items()}
@@ -108,6 +112,8 @@ class Writing:
     async def _rows(self, batch: Batch) -> AsyncIterator[Sequence[Job]]:
         place = (-1, 0)
         while jobs := await self._store.tending.results(batch.id, place, PORTION):
+            if not await self._store.intake.hold_on(batch, self._settings.lease_s):
+                raise LeaseLost
             yield jobs
             place = jobs[-1].batch_row or 0, jobs[-1].generation
 

@@ -111,15 +111,18 @@ class Holds(Side):
             return {id for id, attempt in rows if attempt >= held[id]}
 
     @unbroken
-    async def present(self, lease_s: float) -> None:
-        """Say that this process lives: it is dead when so many seconds pass without a word."""
-        until = clock(lease_s)
+    async def present(self, lease_s: float, bulk_slots: int = 0) -> None:
+        """Say that this process lives: it is dead when so many seconds pass without a word.
+
+        Args:
+            lease_s: so many.
+            bulk_slots: how many bulk jobs it is ready to run at a time.
+        """
+        said = {"lease_until": clock(lease_s), "bulk_slots": bulk_slots}
         async with self._session() as session:
-            said = insert_into(session, Process).values(owner=self._owner, lease_until=until)
+            present = insert_into(session, Process).values(owner=self._owner, **said)
             await session.execute(
-                said.on_conflict_do_update(
-                    index_elements=[Process.owner], set_={"lease_until": until}
-                )
+                present.on_conflict_do_update(index_elements=[Process.owner], set_=said)
             )
 
     @unbroken

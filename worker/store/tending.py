@@ -5,7 +5,7 @@ again, told of; and batches led to their end.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, insert, select, update
+from sqlalchemy import ColumnElement, exists, insert, literal, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from models import Batch, BatchStatus, Job, JobState, clock
@@ -119,12 +119,14 @@ class Tending(Side):
             return found.one_or_none() is not None
 
     @unbroken
-    async def results(self, batch: str, after: int, limit: int) -> Sequence[Job]:
-        """A portion of the ended rows that count, by their place in the file, beyond `after`."""
-        mine = Job.batch_id == batch, Job.batch_row > after, ~Job.superseded
-        query = select(Job).where(*mine, Job.finished_at.is_not(None))
+    async def results(self, batch: str, after: tuple[int, int], limit: int) -> Sequence[Job]:
+        """A portion of the ended rows, superseded ones too, beyond this row and generation."""
+        place = tuple_(Job.batch_row, Job.generation)
+        mine = Job.batch_id == batch, Job.finished_at.is_not(None)
+        query = select(Job).where(*mine, place > tuple_(*map(literal, after)))
+        query = query.order_by(Job.batch_row, Job.generation).limit(limit)
         async with self._session() as session:
-            return list(await session.scalars(query.order_by(Job.batch_row).limit(limit)))
+            return list(await session.scalars(query))
 
     @unbroken
     async def results_of_rows(self, batch: str, rows: Collection[int]) -> Mapping[int, Job]:
