@@ -5,9 +5,11 @@ import logging
 from redis.exceptions import RedisError
 
 from models import Job
+from worker.catalog import Catalog
 from worker.channel.announce import announce_end
 from worker.channel.log import Log
 from worker.channel.lost import lost_attempt
+from worker.costs import spent_on_lost
 from worker.errors import StoreAway
 from worker.settings import Settings
 from worker.store import Jobs
@@ -15,8 +17,15 @@ from worker.store import Jobs
 logger = logging.getLogger(__name__)
 
 
-async def cancel(id: str, jobs: Jobs, log: Log, settings: Settings) -> tuple[Job, bool]:
+async def cancel(
+    id: str, jobs: Jobs, log: Log, settings: Settings, catalog: Catalog | None = None
+) -> tuple[Job, bool]:
     """Cancel the job unless it has ended. Its attempt is raised, so its holder has lost it.
+
+    Args:
+        id: the job.
+        jobs, log, settings: the caller's.
+        catalog: for what the cancelled attempt has cost so far; None leaves that out.
 
     Returns:
         The job as it stands now, and whether this call cancelled it.
@@ -33,14 +42,15 @@ async def cancel(id: str, jobs: Jobs, log: Log, settings: Settings) -> tuple[Job
             # Readers ask the database, and the holder loses at its next renewal.
             logger.warning("job %s: cancelled, not announced: %s", id, type(error).__name__)
         else:
-            await _keep_lost(job, jobs, log)
+            await _keep_lost(job, jobs, log, catalog)
     return job, cancelled
 
 
-async def _keep_lost(job: Job, jobs: Jobs, log: Log) -> None:
+async def _keep_lost(job: Job, jobs: Jobs, log: Log, catalog: Catalog | None) -> None:
     """Keep the row of the attempt that was cancelled over its holder's head."""
     try:
         if lost := await lost_attempt(log, job, "cancelled"):
-            await jobs.keep_lost(lost)
+            spent = None if catalog is None else spent_on_lost(catalog, job, lost)
+            await jobs.keep_lost(lost, spent)
     except (RedisError, OSError, StoreAway) as error:
         logger.warning("job %s: its last attempt has no row: %s", job.id, type(error).__name__)

@@ -17,6 +17,11 @@ One TOML file (`DELTAWORKS_UPSTREAMS_FILE`), in order of preference:
     [upstream.model."gpt-4o*"]          # limits of each model it fits, besides those above; of
     requests_per_minute = 500           # several that fit the first counts
 
+    [upstream.prices."gpt-4o*"]         # of each model it fits, for a million tokens; of several
+    input = 2.50                        # that fit the first counts. Any currency, but the same
+    cached_input = 1.25                 # in the whole file: what a job costs is added up.
+    output = 10.00                      # cached_input left out: as input
+
 Without the file: `OPENAI_BASE_URL` and `OPENAI_API_KEY`, any model passed on; without those the
 bundled simulator.
 """
@@ -27,6 +32,7 @@ import tomllib
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -43,6 +49,12 @@ NAME_CHARACTERS = 64
 MOST_RESERVED = 0.9
 # No upstream admits more: what is larger is a slip.
 MOST_PER_MINUTE = 1e10
+# No currency has such prices: what is larger is a slip.
+MOST_PRICE = 1e9
+# Prices are for so many tokens.
+PRICED_TOKENS = 1_000_000
+# No request has more: what is larger is no count.
+MOST_TOKENS = 10**9
 
 
 class RateLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,6 +66,40 @@ class RateLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 UNLIMITED = RateLimits()
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a million tokens of a model cost, in the currency of the whole file.
+
+    Attributes:
+        input: tokens of the prompt.
+        cached_input: those of them that the upstream had in its cache; None is as `input`.
+        output: tokens of the answer, reasoning included.
+    """
+
+    input: float
+    cached_input: float | None = None
+    output: float
+
+    def of(self, usage: Mapping[str, object] | None, *, prompt: int = 0, output: int = 0) -> float:
+        """What a request costs.
+
+        Args:
+            usage: the upstream's own counts, as in a chat completion. One that can be none (no
+                whole number, negative, beyond any request, more cached than there was) is ignored.
+            prompt, output: the tokens that stand in for a count it does not tell.
+        """
+        usage = usage or {}
+        details = usage.get("prompt_tokens_details")
+        told = _count(usage.get("prompt_tokens"))
+        cached = _count(details.get("cached_tokens")) if isinstance(details, Mapping) else None
+        written = _count(usage.get("completion_tokens"))
+        read = prompt if told is None else told
+        known = cached if told is not None and cached is not None and cached <= told else 0
+        known_price = self.input if self.cached_input is None else self.cached_input
+        spent = (read - known) * self.input + known * known_price
+        spent += (output if written is None else written) * self.output
+        return spent / PRICED_TOKENS
 
 
 class Upstream(RateLimits, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,11 +116,17 @@ class Upstream(RateLimits, frozen=True, kw_only=True, forbid_unknown_fields=True
     include_usage: bool = True
     interactive_share: float = 0.1
     model: Mapping[str, RateLimits] = {}
+    prices: Mapping[str, Price] = {}
 
     def model_limits(self, model: str) -> RateLimits:
         """The limits of one model, besides the upstream's own."""
         fitting = (limits for name, limits in self.model.items() if fnmatchcase(model, name))
         return next(fitting, UNLIMITED)
+
+    def price(self, model: str) -> Price | None:
+        """The price of a model's tokens; None where none is known."""
+        fitting = (price for name, price in self.prices.items() if fnmatchcase(model, name))
+        return next(fitting, None)
 
     def serves(self, model: str) -> bool:
         """Whether this upstream is configured for the model."""
@@ -162,7 +214,9 @@ def _from_environment(environ: Mapping[str, str]) -> Upstream:
 
 def _from_file(file: Path) -> Catalog:
     try:
-        found = msgspec.convert(tomllib.loads(file.read_text("utf-8")), _File)
+        document = tomllib.loads(file.read_text("utf-8"))
+        _check_numbers(document, file)
+        found = msgspec.convert(document, _File)
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
@@ -173,6 +227,7 @@ def _from_file(file: Path) -> Catalog:
         _check_names(upstream, f"{file}: upstream {upstream.name[:NAME_CHARACTERS]!r}")
         _check(upstream, f"{file}: upstream {upstream.name!r}: base_url")
         _check_limits(upstream, f"{file}: upstream {upstream.name!r}")
+        _check_prices(upstream, f"{file}: upstream {upstream.name!r}")
     names = [upstream.name for upstream in found.upstream]
     for name in names:
         if names.count(name) > 1:
@@ -239,3 +294,45 @@ def _check_positive(limits: RateLimits, where: str) -> None:
                 f"{where}: {name} = {value:g} admits nothing, or more than can be counted; use "
                 f"a number above 0 and up to {MOST_PER_MINUTE:g}, or leave it out for no limit"
             )
+
+
+def _check_numbers(document: Mapping[str, Any], file: Path) -> None:
+    """Refuse prices that are no numbers by their names: msgspec leaves out the model's."""
+    upstreams = document.get("upstream")
+    for upstream in upstreams if isinstance(upstreams, list) else ():
+        for model, price in _table(_table(upstream).get("prices")).items():
+            for name, value in _table(price).items():
+                is_number = isinstance(value, int | float) and not isinstance(value, bool)
+                if name in Price.__struct_fields__ and not is_number:
+                    raise ConfigurationError(
+                        f"{file}: upstream {_table(upstream).get('name')!r}: prices.{model!r}: "
+                        f"{name} = {str(value)[:NAME_CHARACTERS]!r} is no number; use what a "
+                        f"million tokens cost, without the currency"
+                    )
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _check_prices(upstream: Upstream, where: str) -> None:
+    for model, price in upstream.prices.items():
+        for name in Price.__struct_fields__:
+            value = getattr(price, name)
+            if value is not None and not 0 <= value <= MOST_PRICE:
+                raise ConfigurationError(
+                    f"{where}: prices.{model!r}: {name} = {value:g} is no price of a million "
+                    f"tokens; use 0 to {MOST_PRICE:g}"
+                )
+        if ANY_MODEL not in model and not upstream.serves(model):
+            raise ConfigurationError(
+                f"{where}: prices.{model!r} has a price, but models does not name it; "
+                f"add it to models, or remove the table"
+            )
+
+
+def _count(value: object) -> int | None:
+    """A number of tokens that a request can have; None where it is none."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value <= MOST_TOKENS else None

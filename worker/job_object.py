@@ -52,7 +52,7 @@ def job_object(job: Job, published: Cursor | None = None) -> dict[str, object]:
         "finish_reason": job.finish_reason,
         "unverified": job.unverified,
         "usage": job.usage,
-        "cost": None,
+        "cost": job.cost,
         "error": _error(job),
         "cursor": str(cursor),
         "metadata": job.labels or {},

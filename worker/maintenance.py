@@ -7,9 +7,11 @@ from redis.exceptions import RedisError
 
 from models import Job, JobState
 from worker.app import Wake
+from worker.catalog import Catalog
 from worker.channel.announce import announce_end, announce_lost
 from worker.channel.log import Log
 from worker.channel.lost import lost_attempt
+from worker.costs import spent_on_lost
 from worker.leases import Leases
 from worker.settings import Settings
 from worker.store import Store
@@ -37,6 +39,7 @@ class Sweep:
         wake: Wake,
         leases: Leases,
         settings: Settings,
+        catalog: Catalog,
         look_for_webhooks: Callable[[], None],
     ) -> None:
         self._store = store
@@ -44,6 +47,7 @@ class Sweep:
         self._wake = wake
         self._leases = leases
         self._settings = settings
+        self._catalog = catalog
         self._look_for_webhooks = look_for_webhooks
 
     async def turn(self) -> None:
@@ -83,7 +87,8 @@ class Sweep:
                 await announce_lost(self._log, job, self._settings.open_log_life_s)
         for job in rescued:
             if lost := await lost_attempt(self._log, job, "lost"):
-                await self._store.jobs.keep_lost(lost)
+                spent = spent_on_lost(self._catalog, job, lost)
+                await self._store.jobs.keep_lost(lost, spent)
 
     async def _end_overdue(self) -> None:
         for job in await self._store.sweeping.overdue(PORTION):

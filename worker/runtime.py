@@ -135,7 +135,7 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
             ),
             leases=leases,
             publisher=publisher,
-            sweep=Sweep(store, client.log, app.wake, leases, chosen, deliveries.look),
+            sweep=Sweep(store, client.log, app.wake, leases, chosen, catalog, deliveries.look),
         )
 
 

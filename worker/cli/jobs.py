@@ -21,8 +21,8 @@ from worker.runtime import Client, open_client_runtime
 
 # Of the job object, what `show` prints as one line each where it is set.
 SHOWN = (
-    "state", "model", "upstream", "lane", "attempt", "finish_reason", "cursor", "created_at",
-    "scheduled_at", "started_at", "first_delta_at", "finished_at", "deadline_at",
+    "state", "model", "upstream", "lane", "attempt", "finish_reason", "cost", "cursor",
+    "created_at", "scheduled_at", "started_at", "first_delta_at", "finished_at", "deadline_at",
 )  # fmt: skip
 
 
@@ -107,11 +107,13 @@ async def _look_up(id: str) -> tuple[dict[str, object], list[Attempt]]:
 
 async def _cancel(id: str) -> tuple[Job, bool]:
     async with open_client_runtime() as client:
-        return await cancel_job(id, client.store.jobs, client.log, client.settings)
+        return await cancel_job(id, client.store.jobs, client.log, client.settings, client.catalog)
 
 
 def _print_job(shown: dict[str, object], attempts: Sequence[Attempt]) -> None:
-    lines = [f"{name:15} {shown[name]}" for name in ("id", *SHOWN) if shown[name] is not None]
+    lines = [
+        f"{name:15} {_plain(shown[name])}" for name in ("id", *SHOWN) if shown[name] is not None
+    ]
     error = shown["error"]
     if isinstance(error, dict):
         cause = why(error["category"], error["code"], error["status"])
@@ -120,3 +122,10 @@ def _print_job(shown: dict[str, object], attempts: Sequence[Attempt]) -> None:
     print_attempts(attempts)
     if text := shown["output_text"]:
         sys.stdout.write(f"\n{printable(str(text))}\n")
+
+
+def _plain(value: object) -> str:
+    # Costs can be millionths, and sums of such: no exponents, no sixteen digits.
+    if isinstance(value, float):
+        return f"{value:.8f}".rstrip("0").rstrip(".")
+    return str(value)

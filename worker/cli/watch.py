@@ -96,7 +96,8 @@ class Watch:
 
     async def _cancel(self) -> ExitCode:
         client = self._client
-        job, _ = await cancel(self._job.id, client.store.jobs, client.log, client.settings)
+        known = client.store.jobs, client.log, client.settings, client.catalog
+        job, _ = await cancel(self._job.id, *known)
         return await self._finish(job)
 
     async def _detach(self) -> ExitCode:

@@ -185,7 +185,7 @@ class Execution:
         if wait_s > self._patience_s(job):
             raise Deferral(Deferred(wait_s, error, charge))
         record = record_of(run, error)
-        await self._settling.next_attempt(run.hold, charge, record)
+        await self._settling.next_attempt(run.hold, charge, record, run.spent())
         feed = run.feed or self._feed(run, Transcript())
         feed.close(retrying(run, error, wait_s))
         job.attempt += 1
@@ -229,7 +229,7 @@ class Execution:
                 await self._give_back(run, None, None, drained_record_of(run), event)
 
     async def _end(self, run: Run, error: UpstreamError | None) -> None:
-        if not await self._settling.settle(run.hold, record_of(run, error)):
+        if not await self._settling.settle(run.hold, record_of(run, error), run.spent()):
             return  # it waits in the spool, and is announced from there
         transcript = run.exchange.transcript if run.exchange else Transcript()
         feed = run.feed or self._feed(run, transcript)
@@ -252,7 +252,7 @@ class Execution:
         record: Attempt | None,
         event: Retrying,
     ) -> None:
-        await self._settling.defer(run.hold, due, charge, record)
+        await self._settling.defer(run.hold, due, charge, record, run.spent())
         feed = run.feed or self._feed(run, Transcript())
         feed.close(event)
 

@@ -7,6 +7,7 @@ from tenacity import RetryCallState
 from models import Job
 from worker.catalog import Upstream
 from worker.channel.feed import Feed
+from worker.costs import spent_on
 from worker.leases import Hold
 from worker.policy import Policy, Retries, Suspend
 from worker.routing import Course
@@ -32,6 +33,10 @@ class Run:
     def left_s(self) -> float:
         """Seconds until the job's deadline."""
         return (self.job.deadline_at - datetime.now(UTC)).total_seconds()
+
+    def spent(self) -> float | None:
+        """What the current attempt has cost so far (see `costs`)."""
+        return spent_on(self.exchange, self.job.model)
 
     def begin(self) -> None:
         """Begin an attempt: it has no upstream yet, and nothing was sent."""

@@ -42,8 +42,8 @@ class Settling:
         self._spool = spool
         self._look_for_webhooks = look_for_webhooks
 
-    async def settle(self, hold: Hold, record: Attempt | None) -> bool:
-        """End the job as its columns say.
+    async def settle(self, hold: Hold, record: Attempt | None, spent: float | None = None) -> bool:
+        """End the job as its columns say; `spent` is what its last request cost, if that is known.
 
         Returns:
             Whether it is committed. If not, whoever settles it from the spool announces it.
@@ -53,34 +53,48 @@ class Settling:
         """
         job = hold.job
         try:
-            await _insist(hold, lambda unsure: self._holds.settle(job, record, unsure=unsure))
+            write = partial(self._holds.settle, job, record, spent=spent)
+            await _insist(hold, lambda unsure: write(unsure=unsure))
         except StoreAway:
-            await self._spool.keep(Settlement.of(job, record))
+            await self._spool.keep(Settlement.of(job, record, spent))
             return False
         if job.webhook_url is not None:
             self._look_for_webhooks()
         return True
 
-    async def next_attempt(self, hold: Hold, charge: str | None, record: Attempt | None) -> None:
-        """Record a failed attempt and raise the fence.
+    async def next_attempt(
+        self,
+        hold: Hold,
+        charge: str | None,
+        record: Attempt | None,
+        spent: float | None = None,
+    ) -> None:
+        """Record a failed attempt, and what it cost if that is known, and raise the fence.
 
         Raises:
             HoldLost: somebody else has taken the job, or will.
         """
         job = hold.job
-        write = partial(self._holds.next_attempt, job.id, job.attempt, charge, record)
+        held = partial(self._holds.next_attempt, job.id, job.attempt)
+        write = partial(held, charge, record, spent=spent)
         await self._insist_or_lose(hold, lambda unsure: write(unsure=unsure))
 
     async def defer(
-        self, hold: Hold, due: datetime | None, charge: str | None, record: Attempt | None
+        self,
+        hold: Hold,
+        due: datetime | None,
+        charge: str | None,
+        record: Attempt | None,
+        spent: float | None = None,
     ) -> None:
-        """Give the job back, queued until `due`.
+        """Give the job back, queued until `due`; else as `next_attempt`.
 
         Raises:
             HoldLost: somebody else has taken the job, or will.
         """
         job = hold.job
-        write = partial(self._holds.defer, job.id, job.attempt, due, charge, record)
+        held = partial(self._holds.defer, job.id, job.attempt)
+        write = partial(held, due, charge, record, spent=spent)
         await self._insist_or_lose(hold, lambda unsure: write(unsure=unsure))
 
     async def _insist_or_lose(self, hold: Hold, write: Write) -> None:

@@ -12,7 +12,7 @@ share        what a process allows itself while Redis is away
 terms        the words of all these
 """
 
-from worker.limiter.estimate import estimated_tokens
+from worker.limiter.estimate import estimated_output, estimated_prompt, estimated_tokens
 from worker.limiter.limiter import Limiter
 from worker.limiter.terms import CoolDown, Failure, NotNow, Permit, Reason, Scope, State
 
@@ -25,5 +25,7 @@ __all__ = [
     "Reason",
     "Scope",
     "State",
+    "estimated_output",
+    "estimated_prompt",
     "estimated_tokens",
 ]

@@ -14,10 +14,20 @@ COMPLETION_TOKENS = 1_000
 
 def estimated_tokens(request: Mapping[str, object]) -> int:
     """The tokens of a chat-completions body and of the answers it allows."""
+    return estimated_prompt(request) + _completion(request)
+
+
+def estimated_prompt(request: Mapping[str, object]) -> int:
+    """The tokens of a chat-completions body alone."""
     messages = request.get("messages")
     prompt = sum(map(_message, messages)) if isinstance(messages, list) else 0
     offered = _characters(request.get("tools")) // CHARACTERS_PER_TOKEN
-    return prompt + offered + _completion(request)
+    return prompt + offered
+
+
+def estimated_output(characters: int) -> int:
+    """The tokens of that many characters of an answer: four a token, one begun counts whole."""
+    return -(-characters // CHARACTERS_PER_TOKEN)
 
 
 def _completion(request: Mapping[str, object]) -> int:

@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from models import TERMINAL, Attempt, Job, JobState, Process, clock
 from worker.store.blame import SUSPECT_AT
 from worker.store.engine import insert_into
-from worker.store.settlement import Settlement, columns_of
+from worker.store.settlement import Settlement, added, columns_of
 from worker.store.side import Side, once, resolving, unbroken
 
 NO_LEASE: Mapping[str, object] = {"lease_owner": None, "lease_until": None}
@@ -152,6 +152,7 @@ class Holds(Side):
         charge: str | None,
         attempt: Attempt | None,
         *,
+        spent: float | None = None,
         unsure: bool = False,
     ) -> bool:
         """Record a failed attempt and raise the fence, before the wait for the next one.
@@ -161,12 +162,13 @@ class Holds(Side):
             number: the attempt that failed.
             charge: the column it is charged to, `failures` or `throttles`, if to any.
             attempt: what came of it; None where no request was sent.
+            spent: what it cost, added to what the job's others did; None where that is not known.
             unsure: whether a try before may have been carried out: then the row is asked.
 
         Returns:
             Whether the job was still held; the new attempt is one higher.
         """
-        values = {"attempt": Job.attempt + 1, **_charged(charge)}
+        values = {"attempt": Job.attempt + 1, **_charged(charge), **added(spent)}
         record = None if attempt is None else columns_of(attempt)
         if await self._change(id, number, values, record):
             return True
@@ -186,6 +188,7 @@ class Holds(Side):
         charge: str | None,
         attempt: Attempt | None,
         *,
+        spent: float | None = None,
         unsure: bool = False,
     ) -> bool:
         """Give the job back, queued until `due` (None: it is now); else as `next_attempt`.
@@ -193,7 +196,7 @@ class Holds(Side):
         Returns:
             Whether the job was still held.
         """
-        values = {**_given_back(due), **_charged(charge)}
+        values = {**_given_back(due), **_charged(charge), **added(spent)}
         record = None if attempt is None else columns_of(attempt)
         if await self._change(id, number, values, record):
             return True
@@ -201,18 +204,27 @@ class Holds(Side):
         return unsure and await self._is(id, *given_back) is not None
 
     @once
-    async def settle(self, job: Job, attempt: Attempt | None, *, unsure: bool = False) -> bool:
+    async def settle(
+        self,
+        job: Job,
+        attempt: Attempt | None,
+        *,
+        spent: float | None = None,
+        unsure: bool = False,
+    ) -> bool:
         """End the job as its columns say, in one transaction with the last request's record.
 
         Args:
             job: with the attempt under which it is held, and a terminal state.
             attempt: None where no request was sent.
+            spent: what the last request cost, added to what the job's others did; None where that
+                is not known. The row's `cost` counts, the job's does not.
             unsure: whether a try before may have been carried out: then the row is asked.
 
         Returns:
             Whether the job was still held.
         """
-        settlement = Settlement.of(job, attempt)
+        settlement = Settlement.of(job, attempt, spent)
         return await self._end(settlement) or (unsure and await self._ended(settlement) is not None)
 
     @unbroken
@@ -226,7 +238,7 @@ class Holds(Side):
         return await self._ended(settlement)
 
     async def _end(self, end: Settlement) -> bool:
-        values = {**end.columns, **NO_LEASE, "finished_at": clock()}
+        values = {**end.columns, **added(end.spent), **NO_LEASE, "finished_at": clock()}
         return await self._change(end.id, end.attempt, values, end.record)
 
     async def _ended(self, end: Settlement) -> Job | None:

@@ -12,7 +12,7 @@ from models.base import UtcDateTime
 from worker.errors import Conflict, JobNotFound
 from worker.request import JobRequest
 from worker.store.engine import insert_into
-from worker.store.settlement import columns_of
+from worker.store.settlement import added, columns_of
 from worker.store.side import Side, resolving, unbroken
 from worker.text import repair
 
@@ -158,19 +158,27 @@ class Jobs(Side):
             return list(await session.scalars(query))
 
     @unbroken
-    async def keep_lost(self, attempt: Attempt) -> None:
+    async def keep_lost(self, attempt: Attempt, spent: float | None = None) -> None:
         """Keep the row of a request whose holder cannot write it any more, unless it has been.
 
-        Nobody knows when it began: after the request before it, or after the job did.
+        Nobody knows when it began: after the request before it, or after the job did. What it
+        cost is added with the row, so once; to a job that has ended as well.
+
+        Args:
+            attempt: the row.
+            spent: what it cost, as far as is known; None where no price is.
         """
         mine = select(func.max(Attempt.finished_at)).where(Attempt.job_id == attempt.job_id)
         before = mine.where(Attempt.number < attempt.number).scalar_subquery()
         began = select(Job.started_at).where(Job.id == attempt.job_id).scalar_subquery()
         moments = {"started_at": func.coalesce(before, began, clock()), "finished_at": clock()}
         values = columns_of(attempt) | moments
-        async with self._session() as session:
-            statement = insert_into(session, Attempt).values(values)
-            await session.execute(statement.on_conflict_do_nothing())
+        async with self._transaction() as session, session.begin():
+            statement = insert_into(session, Attempt).values(values).on_conflict_do_nothing()
+            kept = await session.scalar(statement.returning(Attempt.number))
+            if kept is not None and spent is not None:
+                job = update(Job).where(Job.id == attempt.job_id)
+                await session.execute(job.values(added(spent)))
 
     @resolving
     async def cancel(self, unsure: bool, id: str) -> tuple[Job, bool]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from sqlalchemy import func
 
 from models import Attempt, Base, Job
 from models.base import UtcDateTime
@@ -27,18 +28,22 @@ class Settlement(msgspec.Struct, frozen=True):
         id, attempt: the job, and the attempt under which it was held.
         columns: what its end writes, by the names of `Job`.
         record: the last request's row, by the names of `Attempt`; None where none was sent.
+        spent: what the last request cost, to be added to what those before it did; None where
+            that is not known. Files of versions that had no prices do not have it.
     """
 
     id: str
     attempt: int
     columns: dict[str, Any]
     record: dict[str, Any] | None
+    spent: float | None = None
 
     @classmethod
-    def of(cls, job: Job, attempt: Attempt | None) -> "Settlement":
+    def of(cls, job: Job, attempt: Attempt | None, spent: float | None = None) -> "Settlement":
         """The end that stands in the job's columns."""
         columns = {name: getattr(job, name) for name in ENDING}
-        return cls(job.id, job.attempt, columns, None if attempt is None else columns_of(attempt))
+        record = None if attempt is None else columns_of(attempt)
+        return cls(job.id, job.attempt, columns, record, spent)
 
     def encode(self) -> bytes:
         """As JSON."""
@@ -54,7 +59,12 @@ class Settlement(msgspec.Struct, frozen=True):
         found = msgspec.json.decode(content, type=cls)
         columns = _with_moments(Job, found.columns)
         record = None if found.record is None else _with_moments(Attempt, found.record)
-        return cls(found.id, found.attempt, columns, record)
+        return cls(found.id, found.attempt, columns, record, found.spent)
+
+
+def added(spent: float | None) -> dict[str, object]:
+    """The column that adds up what a job costs, with this on top; unchanged where it is None."""
+    return {} if spent is None else {"cost": func.coalesce(Job.cost, 0.0) + spent}
 
 
 def columns_of(row: Base) -> dict[str, Any]:

@@ -74,6 +74,8 @@ class Exchange:
     Attributes:
         transcript: what has come so far.
         request_id: the upstream's id for the request, once its headers have come.
+        begun: whether the answer began as a stream: HTTP 200, and no refusal in the place of its
+            first words.
         started_at, first_delta_at: moments of the request and of the first character.
     """
 
@@ -87,6 +89,7 @@ class Exchange:
         self.transcript = Transcript()
         self.request = request
         self.request_id: str | None = None
+        self.begun = False
         self.started_at: datetime | None = None
         self.first_delta_at: datetime | None = None
         self._client = client
@@ -151,7 +154,12 @@ class Exchange:
             if response.status_code != 200:
                 raise await self._refusal(response)
             self._origin = msgspec.structs.replace(self._origin, headers=response.headers)
-            return await self._read(response, patience, grew)
+            self.begun = True
+            try:
+                return await self._read(response, patience, grew)
+            except UpstreamError:  # its own: what fails on the way is another kind
+                self.begun = self.transcript.length > 0
+                raise
 
     async def _read(
         self, response: httpx.Response, patience: Patience, grew: Callable[[], None]

@@ -174,7 +174,7 @@ JOB = closed(
             "finish_reason": maybe(TEXT),
             "unverified": maybe(FLAG),
             "usage": maybe(OBJECT),
-            "cost": {"type": "null"},
+            "cost": maybe(NUMBER),
             "error": maybe(
                 an_object(
                     {
