@@ -29,7 +29,7 @@ LEASES_REMEMBERED = 2
 
 class Sweep:
     """One turn stages due jobs, rescues expired leases, ends overdue jobs, announces ends, and has
-    this process look for webhooks that are due.
+    this process look further: for webhooks that are due, and after batches.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Sweep:
         leases: Leases,
         settings: Settings,
         catalog: Catalog,
-        look_for_webhooks: Callable[[], None],
+        look_further: Callable[[], None],
     ) -> None:
         self._store = store
         self._log = log
@@ -48,14 +48,14 @@ class Sweep:
         self._leases = leases
         self._settings = settings
         self._catalog = catalog
-        self._look_for_webhooks = look_for_webhooks
+        self._look_further = look_further
 
     async def turn(self) -> None:
         """Take one portion of each kind of work."""
         await self._end_overdue()
         await self._rescue()
         await self._stage()
-        self._look_for_webhooks()
+        self._look_further()
         try:
             await self._announce()
         except (RedisError, OSError) as error:

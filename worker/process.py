@@ -1,9 +1,11 @@
 """A worker process: its loop and runtime, and what Celery's signals mean for them."""
 
 import logging
+import math
 import threading
 import time
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 from celery.apps import worker as program
@@ -20,9 +22,10 @@ from celery.worker import WorkController, state
 from celery.worker.components import Pool
 from kombu.asynchronous import Hub
 
+from models import Lane
 from worker.app import app
 from worker.ending import Ending
-from worker.errors import DeltaworksError
+from worker.errors import DeltaworksError, StoreAway
 from worker.leases import Stop
 from worker.logs import Withheld
 from worker.loop import ProcessLoop, Watch
@@ -75,6 +78,21 @@ class WorkerProcess:
         self._watch = Watch(loop, chosen.lease_s / 2, report)
         self.ending = Ending(chosen.grace_s, stop, lambda: len(leases.held))
 
+    def offer(self, queues: Collection[str], streams: int) -> None:
+        """Say how many bulk jobs the process is ready for.
+
+        Args:
+            queues: those it serves.
+            streams: jobs at a time.
+        """
+        loop, worker = self.open()
+        reserve = worker.client.settings.interactive_reserve
+        if Lane.INTERACTIVE in queues:
+            streams -= math.ceil(streams * reserve)
+        worker.leases.bulk_slots = max(streams, 1) if Lane.BULK in queues else 0
+        with suppress(StoreAway):  # the next renewal says so, too
+            loop.run(worker.leases.present())
+
     def close(self) -> None:
         """Write out what is still to be published, and close all connections."""
         with self._opening:
@@ -119,6 +137,12 @@ def heed_every_signal(sender: Any, **_: object) -> None:
         program.install_worker_term_handler(  # type: ignore[attr-defined]  # as above
             sender.controller, sig=name, how="Warm", callback=None
         )
+
+
+@worker_ready.connect
+def offer_slots(sender: Any, **_: object) -> None:
+    """Say for how many bulk jobs this process is ready: now it takes them."""
+    process.offer({queue.name for queue in sender.task_consumer.queues}, sender.pool.limit)
 
 
 @worker_shutting_down.connect

@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 
 from models import schema
 from worker import app, endpoints, settings
+from worker.batch import Batches
 from worker.catalog import Catalog
 from worker.channel.follow import Follower
 from worker.channel.hub import Hub, Subscription
@@ -23,7 +24,8 @@ from worker.channel.inquiry import Inquiry
 from worker.channel.log import STOP, Log
 from worker.channel.publisher import Publisher
 from worker.errors import StoreAway
-from worker.execution import Execution, Settling
+from worker.execution import Execution, Rows, Settling
+from worker.files import storage_of
 from worker.leases import Leases
 from worker.limiter import Limiter
 from worker.maintenance import Sweep
@@ -69,6 +71,7 @@ class Worker(Struct, frozen=True):
 
     client: Client
     execution: Execution
+    rows: Rows
     leases: Leases
     publisher: Publisher
     sweep: Sweep
@@ -119,23 +122,33 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
         await serve(stack, "spool", spool.run())
         deliveries = Deliveries(store.sweeping, await _sender(stack, chosen))
         await serve(stack, "webhooks", deliveries.run())
+        storage, catalog = storage_of(chosen), client.catalog
+        batches = Batches(store, client.log, storage, catalog, chosen, app.wake_rows)
+        await serve(stack, "batches", batches.run())
         await serve(stack, "stop", _stop_cancelled(client.follower.hub, leases))
         settle_garbage()
+        execution = Execution(
+            leases=leases,
+            settling=Settling(store.holds, spool, deliveries.look, batches),
+            publisher=publisher,
+            http=http,
+            router=Router(catalog, store.suspensions),
+            limiter=limiter,
+            policy=Policy.load(chosen.policy_file),
+            settings=chosen,
+        )
+
+        def look_further() -> None:
+            deliveries.look()
+            batches.look()
+
         yield Worker(
             client=client,
-            execution=Execution(
-                leases=leases,
-                settling=Settling(store.holds, spool, deliveries.look),
-                publisher=publisher,
-                http=http,
-                router=Router(catalog, store.suspensions),
-                limiter=limiter,
-                policy=Policy.load(chosen.policy_file),
-                settings=chosen,
-            ),
+            execution=execution,
+            rows=Rows(execution, leases),
             leases=leases,
             publisher=publisher,
-            sweep=Sweep(store, client.log, app.wake, leases, chosen, catalog, deliveries.look),
+            sweep=Sweep(store, client.log, app.wake, leases, chosen, catalog, look_further),
         )
 
 

@@ -2,13 +2,15 @@
 
 import logging
 import time
+from collections.abc import Callable, Coroutine
 
 from celery import Task
 from celery.exceptions import Reject
 
-from worker.app import RUN_JOB, SUBMIT, SWEEP, app
+from worker.app import RUN_JOB, RUN_ROWS, SUBMIT, SWEEP, app
 from worker.errors import StoreAway
 from worker.process import process
+from worker.runtime import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -19,11 +21,21 @@ STORE_AWAY_S = 5.0
 @app.task(name=RUN_JOB)
 def run_job(id: str) -> None:
     """Run the job with this id, if it is to be had."""
+    _run(f"job {id}", lambda worker: worker.execution.run(id))
+
+
+@app.task(name=RUN_ROWS)
+def run_rows(ids: list[str]) -> None:
+    """Run the bulk jobs with these ids, those that are to be had."""
+    _run(f"{len(ids)} jobs", lambda worker: worker.rows.run(ids))
+
+
+def _run(whose: str, run: Callable[[Worker], Coroutine[object, object, bool]]) -> None:
     loop, worker = process.open()
     try:
-        elsewhere = loop.run(worker.execution.run(id))
+        elsewhere = loop.run(run(worker))
     except StoreAway as away:
-        logger.warning("job %s: not claimed: %s", id, away)
+        logger.warning("%s: not claimed: %s", whose, away)
         if not worker.leases.draining:
             time.sleep(STORE_AWAY_S)
         raise Reject("the store is away", requeue=True) from None

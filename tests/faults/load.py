@@ -23,8 +23,9 @@ from worker.app import RUN_JOB
 from worker.channel.events import START, ChannelEvent, Delta, decode, encode
 from worker.channel.log import OPEN, log_key
 from worker.errors import StoreAway
+from worker.ids import new_id
 from worker.settings import Settings
-from worker.submission import Submission, new_id
+from worker.submission import Submission
 
 CANARY = "canary-prompt-3b9d51"
 # What a service does on a refusal: it sends the same id again.
@@ -86,7 +87,7 @@ class Load:
         readers: int,
         fields: dict[str, object],
     ) -> str:
-        id = new_id()
+        id = new_id("job_")
         body = self.body(model)
         while True:
             try:

@@ -20,7 +20,7 @@ from tests.jobs import attempt, ended, queue
 from tests.proxy import Proxy
 from tests.wire import until
 from worker.channel.log import Log
-from worker.errors import HoldLost
+from worker.errors import HoldLost, UpstreamError
 from worker.execution import Settling
 from worker.leases import Hold, Leases, Stop
 from worker.settings import Settings
@@ -31,6 +31,16 @@ LEASE_S, RENEW_S = 1.5, 0.3
 LONG_S = 60.0
 
 
+class NoBatches:
+    """Jobs of a batch do not come here."""
+
+    def refill(self) -> None:
+        raise AssertionError
+
+    async def suspended(self, id: str, error: UpstreamError, for_s: float) -> None:
+        raise AssertionError
+
+
 class Process:
     """What settles in one worker process."""
 
@@ -38,7 +48,7 @@ class Process:
         self.store = store
         self.leases = Leases(store.holds, lease_s, RENEW_S)
         self.spool = Spool(folder, store.holds, Log(redis), Settings())
-        self.settling = Settling(store.holds, self.spool, lambda: None)
+        self.settling = Settling(store.holds, self.spool, lambda: None, NoBatches())
 
     async def hold(self, lane: str = "interactive") -> Hold:
         """A job that has just got its whole text."""

@@ -3,7 +3,7 @@
 {"custom_id": "...", "method": "POST", "url": "/v1/chat/completions", "body": {...}}
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import asdict
@@ -15,6 +15,7 @@ from worker.catalog import Catalog
 from worker.errors import InvalidRequest, ModelNotServed
 from worker.files.storage import Readable
 from worker.ids import new_id
+from worker.limiter import estimated_prompt, estimated_tokens
 from worker.openai.responses.translation import translated
 from worker.request import body_of, shown
 from worker.store import Row
@@ -65,6 +66,7 @@ class Lines:
     Attributes:
         total: rows so far, valid or not.
         faults: what is wrong, the first thousand.
+        reserve: what the dearest row may cost; known for batches with `max_cost` only.
         over: whether nothing more is read: at the file's end, or where there is no sense in more.
         model: of all rows so far; None where there are several, or none yet.
     """
@@ -194,6 +196,8 @@ class Lines:
             message = f"{param}: {error.problem}; {error.remedy}"
             raise _Faulty("invalid_request", message, param) from None
         self._check_model(model := str(body["model"]))
+        if self._batch.max_cost is not None:
+            self._reserve_for(model, body)
         return Row(
             id=new_id("job_"),
             number=self._line - 1,
@@ -222,6 +226,17 @@ class Lines:
             message += "split the file, or create the batch with mixed_models"
             raise _Faulty("model_mismatch", message, "body.model")
         self._models.add(model)
+
+    def _reserve_for(self, model: str, body: Mapping[str, object]) -> None:
+        """What the row may cost: a cap is kept by it until rows have ended and told."""
+        price = self._catalog.serving(model)[0].price(model)
+        if price is None:
+            message = f"body.model: {shown(model)} has no price, and the batch has max_cost; "
+            message += "add one to the upstreams file, or leave max_cost out"
+            raise _Faulty("no_price", message, "body.model")
+        prompt = estimated_prompt(body)
+        may_cost = price.of(None, prompt=prompt, output=estimated_tokens(body) - prompt)
+        self.reserve = max(self.reserve, may_cost)
 
 
 def _object(line: bytes) -> dict[str, object]:

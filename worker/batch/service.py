@@ -3,15 +3,17 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 
 from models import Batch, BatchStatus
 from worker.batch.dispatch import Dispatcher, WakeRows
+from worker.batch.limits import PauseReason
 from worker.batch.reading import Reading
 from worker.batch.tending import Tending
 from worker.batch.writing import Writing
 from worker.catalog import Catalog
 from worker.channel.log import Log
-from worker.errors import StorageAway, StoreAway
+from worker.errors import StorageAway, StoreAway, UpstreamError
 from worker.files import Storage
 from worker.settings import Settings
 from worker.store import Store
@@ -34,6 +36,7 @@ class Batches:
         settings: Settings,
         wake: WakeRows,
     ) -> None:
+        self._batches = store.batches
         self._intake = store.intake
         self._lease_s = settings.lease_s
         self._tending = Tending(store, log, settings)
@@ -49,6 +52,16 @@ class Batches:
     def refill(self) -> None:
         """A bulk job has ended: release soon what there is room for."""
         self._dispatcher.refill()
+
+    async def suspended(self, id: str, error: UpstreamError, for_s: float) -> None:
+        """Nothing serves a row of the batch for so many seconds: its others need not find out."""
+        until = datetime.now(UTC) + timedelta(seconds=for_s)
+        try:
+            new = await self._batches.pause(id, PauseReason.SUSPENDED, error.message, until)
+        except StoreAway:
+            return  # the next row that meets the suspension says it again
+        if new:
+            logger.warning("batch %s: paused until %s: %s", id, until, error)
 
     async def run(self) -> None:
         """Look after batches, and dispatch, until cancelled."""

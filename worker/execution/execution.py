@@ -130,6 +130,8 @@ class Execution:
             return Failed(error)
         wait_s = await self._suspend(run, error, decision)
         if run.job.lane == "bulk" and wait_s < run.left_s():
+            if run.job.batch_id is not None:
+                await self._settling.pause(run.job.batch_id, error, wait_s)
             return Deferred(wait_s, error)
         return Failed(error)
 

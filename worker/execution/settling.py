@@ -10,11 +10,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
+from typing import Protocol
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from models import Attempt
-from worker.errors import HoldLost, StoreAway
+from worker.errors import HoldLost, StoreAway, UpstreamError
 from worker.leases import Hold
 from worker.spool import Spool
 from worker.store import Holds, Settlement
@@ -31,16 +32,34 @@ LAST_TRY_S = 2.0
 Write = Callable[[bool], Awaitable[bool]]
 
 
+class BatchesOfRows(Protocol):
+    """What batches are told of their rows (see `worker.batch`)."""
+
+    def refill(self) -> None:
+        """One has ended."""
+
+    async def suspended(self, id: str, error: UpstreamError, for_s: float) -> None:
+        """Nothing serves one of the batch's for so many seconds."""
+
+
 class Settling:
     """Writes the ends, retries and deferrals of one process.
 
-    Where a job with a webhook has ended `look_for_webhooks` is called.
+    Where a job with a webhook has ended `look_for_webhooks` is called; `batches` hear of their
+    rows.
     """
 
-    def __init__(self, holds: Holds, spool: Spool, look_for_webhooks: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        holds: Holds,
+        spool: Spool,
+        look_for_webhooks: Callable[[], None],
+        batches: "BatchesOfRows",
+    ) -> None:
         self._holds = holds
         self._spool = spool
         self._look_for_webhooks = look_for_webhooks
+        self._batches = batches
 
     async def settle(self, hold: Hold, record: Attempt | None, spent: float | None = None) -> bool:
         """End the job as its columns say; `spent` is what its last request cost, if that is known.
@@ -60,6 +79,8 @@ class Settling:
             return False
         if job.webhook_url is not None:
             self._look_for_webhooks()
+        if job.batch_id is not None:
+            self._batches.refill()
         return True
 
     async def next_attempt(
@@ -96,6 +117,10 @@ class Settling:
         held = partial(self._holds.defer, job.id, job.attempt)
         write = partial(held, due, charge, record, spent=spent)
         await self._insist_or_lose(hold, lambda unsure: write(unsure=unsure))
+
+    async def pause(self, batch: str, error: UpstreamError, for_s: float) -> None:
+        """Have the batch paused: nothing serves one of its rows for so many seconds."""
+        await self._batches.suspended(batch, error, for_s)
 
     async def _insist_or_lose(self, hold: Hold, write: Write) -> None:
         try:

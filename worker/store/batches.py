@@ -140,6 +140,8 @@ class Batches(Side):
         return await self.get(id)
 
 
+# Why a batch is paused by its upstreams' suspension.
+SUSPENDED = "suspended"
 UNPAUSED: dict[str, object] = {
     "paused_at": None,
     "paused_until": None,

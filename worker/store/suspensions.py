@@ -7,8 +7,9 @@ from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from models import Job, JobState, Suspension, clock
+from models import Batch, Job, JobState, Suspension, clock
 from worker.errors import UpstreamError
+from worker.store.batches import SUSPENDED, UNPAUSED
 from worker.store.side import Side, unbroken
 from worker.text import repair
 
@@ -75,7 +76,7 @@ class Suspensions(Side):
         """End all suspensions of the upstream with this name; how many there were.
 
         Jobs that went back to the queue to wait for it are due at once: those that had begun and
-        are scheduled no later than it would have lasted.
+        are scheduled no later than it would have lasted. So are batches that are paused for it.
         """
         lifted = delete(Suspension).where(Suspension.upstream == upstream)
         async with self._transaction() as session, session.begin():
@@ -84,6 +85,8 @@ class Suspensions(Side):
                 latest = max(ends) + CLOCKS_APART
                 due = {"scheduled_at": None, "wake_at": clock(), "wakes": 0}
                 await session.execute(update(Job).where(*_waiting_until(latest)).values(due))
+                paused = Batch.pause_reason == SUSPENDED, Batch.paused_until <= latest
+                await session.execute(update(Batch).where(*paused).values(UNPAUSED))
         return len(ends)
 
 

@@ -1,0 +1,46 @@
+"""Several bulk jobs that came with one wake-up: run together, as the process has slots for them."""
+
+import asyncio
+from collections.abc import Sequence
+
+from worker.execution.execution import Execution
+from worker.leases import Leases
+
+
+class Rows:
+    """Runs bulk jobs, at most as many at a time as the process is ready for."""
+
+    def __init__(self, execution: Execution, leases: Leases) -> None:
+        self._execution = execution
+        self._leases = leases
+        self._running = 0
+        self._freed = asyncio.Condition()
+
+    async def run(self, ids: Sequence[str]) -> bool:
+        """Run the jobs to their ends, or give them back.
+
+        Returns:
+            Whether another process is to run one of them, because this one ends.
+
+        Raises:
+            StoreAway: one could not be claimed; the others have been run.
+        """
+        ended = await asyncio.gather(*map(self._run, ids), return_exceptions=True)
+        for each in ended:
+            if isinstance(each, BaseException):
+                raise each
+        return any(ended)
+
+    async def _run(self, id: str) -> bool:
+        async with self._freed:
+            await self._freed.wait_for(self._has_room)
+            self._running += 1
+        try:
+            return await self._execution.run(id)
+        finally:
+            async with self._freed:
+                self._running -= 1
+                self._freed.notify()
+
+    def _has_room(self) -> bool:
+        return self._running < max(self._leases.bulk_slots, 1) or self._leases.draining
