@@ -95,21 +95,26 @@ app.add_defaults(_defaults)
 
 async def wake(id: str, lane: str) -> bool:
     """Send the job's wake-up; False where the broker did not take it in time."""
-    return await _taken(f"job {id}", RUN_JOB, id, lane)
+    return await _taken(f"job {id}", RUN_JOB, (id,), lane)
 
 
 async def wake_rows(ids: Sequence[str]) -> bool:
     """Send one wake-up for several bulk jobs; False where the broker did not take it in time."""
-    return await _taken(f"{len(ids)} jobs", RUN_ROWS, list(ids), Lane.BULK.value)
+    return await _taken(f"{len(ids)} jobs", RUN_ROWS, (list(ids),), Lane.BULK.value)
 
 
-async def _taken(whose: str, task: str, argument: object, queue: str) -> bool:
+async def sweep_soon() -> bool:
+    """Have a worker look at once for what is to be done; False where the broker took no message."""
+    return await _taken("the sweep", SWEEP, (), SWEEP)
+
+
+async def _taken(whose: str, task: str, arguments: tuple[object, ...], queue: str) -> bool:
     """Whether the broker took the message.
 
     kombu is synchronous and waits long for a silent broker: it has a thread of its own, and is
     not waited for beyond `WAKE_S`.
     """
-    send = partial(app.send_task, task, args=(argument,), queue=queue, retry=False)
+    send = partial(app.send_task, task, args=arguments, queue=queue, retry=False)
     try:
         async with asyncio.timeout(WAKE_S):
             await asyncio.to_thread(send)

@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 
 from models import schema
 from worker import app, endpoints, settings
-from worker.batch import Batches
+from worker.batch import Batches, BatchSubmission
 from worker.catalog import Catalog
 from worker.channel.follow import Follower
 from worker.channel.hub import Hub, Subscription
@@ -64,6 +64,7 @@ class Client(Struct, frozen=True):
     inquiry: Inquiry
     follower: Follower
     submission: Submission
+    batches: BatchSubmission
 
 
 class Worker(Struct, frozen=True):
@@ -203,6 +204,7 @@ async def _client(stack: AsyncExitStack, catalog: Catalog) -> Client:
         inquiry=inquiry,
         follower=Follower(hub, log, inquiry, chosen.silence_s),
         submission=Submission(store.jobs, log, app.wake, catalog, chosen),
+        batches=BatchSubmission(store, app.sweep_soon, chosen),
     )
 
 
