@@ -58,8 +58,8 @@ def batch_of(document: object, input_file: File, tenant: str, webhooks: WebhookT
         output_life_s=_output_life_s(given.get("output_expires_after")),
         run_window=_run_window(given.get("run_window")),
         priority=_priority(given.get("priority", 0)),
-        max_cost=_number(given, "max_cost", 0.0, float("inf")),
-        max_failed_ratio=_number(given, "max_failed_ratio", 0.0, 1.0),
+        max_cost=max_cost_of(given),
+        max_failed_ratio=max_failed_ratio_of(given),
         mixed_models=_flag(given, "mixed_models"),
         webhook_url=webhook_of(given.get("webhook"), webhooks),
         created_at=(now := datetime.now(UTC)),
@@ -120,6 +120,24 @@ def _priority(given: object) -> int:
         remedy = f"give a whole number from -{MOST_PRIORITY} to {MOST_PRIORITY}; higher is sooner"
         raise InvalidRequest("priority", f"is {shown(given)}", remedy)
     return given
+
+
+def max_cost_of(given: Mapping[str, object]) -> float | None:
+    """The spending cap; None where there is none.
+
+    Raises:
+        InvalidRequest: it is no such number.
+    """
+    return _number(given, "max_cost", 0.0, float("inf"))
+
+
+def max_failed_ratio_of(given: Mapping[str, object]) -> float | None:
+    """The share of failed rows above which the batch pauses; None where there is none.
+
+    Raises:
+        InvalidRequest: it is no such number.
+    """
+    return _number(given, "max_failed_ratio", 0.0, 1.0)
 
 
 def _number(given: Mapping[str, object], name: str, above: float, most: float) -> float | None:

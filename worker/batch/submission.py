@@ -98,7 +98,7 @@ class BatchSubmission:
             Conflict: it is neither in progress nor has it ended with rows; or none has failed so.
         """
         for category in categories or ():
-            if category not in CATEGORIES:
+            if not isinstance(category, str) or category not in CATEGORIES:
                 remedy = f"use {', '.join(CATEGORIES)}"
                 raise InvalidRequest("categories", f"holds {shown(category)}", remedy)
         ended = BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker.errors import DeltaworksError
-from worker.gateway import events, health, jobs, models
+from worker.gateway import batches, events, health, jobs, models
 from worker.gateway.chat import routes as chat
 from worker.gateway.gateway import open_gateway
 from worker.gateway.openapi import routes as openapi
@@ -37,6 +37,15 @@ ROUTES = [
     Route("/v1/jobs/{id}/retry", jobs.retry, methods=["POST"]),
     Route("/v1/jobs/{id}/token", jobs.token, methods=["POST"]),
     Route("/v1/jobs/{id}/events", events.events, methods=["GET"]),
+    Route("/v1/batches", batches.create, methods=["POST"]),
+    Route("/v1/batches", batches.listing, methods=["GET"]),
+    Route("/v1/batches/{id}", batches.show, methods=["GET"]),
+    Route("/v1/batches/{id}/cancel", batches.cancelling, methods=["POST"]),
+    Route("/v1/batches/{id}/pause", batches.pausing, methods=["POST"]),
+    Route("/v1/batches/{id}/resume", batches.resuming, methods=["POST"]),
+    Route("/v1/batches/{id}/retry", batches.retry, methods=["POST"]),
+    Route("/v1/batches/{id}/results", batches.results, methods=["GET"]),
+    Route("/v1/batches/{id}/report", batches.report, methods=["GET"]),
     Route("/openapi.json", openapi.description, methods=["GET"]),
     Route("/docs", openapi.docs, methods=["GET"]),
     Route("/healthz", health.healthz, methods=["GET"]),

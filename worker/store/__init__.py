@@ -13,6 +13,7 @@ from worker.store.holds import Holds
 from worker.store.intake import Intake, Results, Row
 from worker.store.jobs import Jobs, Listing
 from worker.store.keys import Keys
+from worker.store.reporting import Reporting
 from worker.store.settlement import Settlement
 from worker.store.side import Side
 from worker.store.suspensions import Suspensions
@@ -65,6 +66,7 @@ class Store:
         self.intake = Intake(engine, owner)
         self.dispatching = Dispatching(engine)
         self.tending = Tending(engine)
+        self.reporting = Reporting(engine)
 
     async def aclose(self) -> None:
         """Close all connections, once the last statements are through."""
