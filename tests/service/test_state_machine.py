@@ -44,6 +44,8 @@ PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "state-machine")
 IDS = ("job_0000000000000001", "job_0000000000000002")
 PROCESSES = ("one", "two")
 PAST, LATER = timedelta(seconds=-5), timedelta(hours=1)
+# What a request may have cost; sums of these are exact.
+COSTS = st.sampled_from([None, 0.0, 0.25, 2.0])
 COLUMNS = [str(attribute.key) for attribute in Job.__mapper__.column_attrs]
 ENDS = {state.value for state in TERMINAL}
 HELD, QUEUED = JobState.IN_PROGRESS.value, JobState.QUEUED.value
@@ -129,6 +131,7 @@ class Jobs(RuleBasedStateMachine):
         self.seen = 0
         self.highest: dict[str, int] = {}
         self.ended: dict[str, str] = {}
+        self.spent: dict[str, float] = {}
 
     @initialize()
     def empty(self) -> None:
@@ -238,8 +241,12 @@ class Jobs(RuleBasedStateMachine):
         return held, self.bench.stores[held.process], self.live.get(held.id) == held
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), unsure=st.booleans(), late=st.booleans(), asked=st.booleans())
-    def settle(self, data: st.DataObject, unsure: bool, late: bool, asked: bool) -> None:
+    @rule(
+        data=st.data(), unsure=st.booleans(), late=st.booleans(), asked=st.booleans(), spent=COSTS
+    )
+    def settle(
+        self, data: st.DataObject, unsure: bool, late: bool, asked: bool, spent: float | None
+    ) -> None:
         held, store, is_live = self.pick(data)
         row = self.row(held.id)
         assert row is not None
@@ -248,16 +255,20 @@ class Jobs(RuleBasedStateMachine):
         job = ended(Job(id=held.id, attempt=held.attempt, unverified=False), "text")
         record = attempt(job) if asked else None
         if late:
-            won = self.run(store.holds.settle_late(Settlement.of(job, record))) is not None
+            won = self.run(store.holds.settle_late(Settlement.of(job, record, spent))) is not None
         else:
-            won = self.run(store.holds.settle(job, record, unsure=unsure))
+            won = self.run(store.holds.settle(job, record, spent=spent, unsure=unsure))
         assert won == (is_live or (own and (unsure or late)))
         self.by_holder(held, is_live, JobState.COMPLETED.value)
-        self.put_down(held, is_live, asked)
+        self.put_down(held, is_live, asked, spent)
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), unsure=st.booleans(), asked=st.booleans(), later=st.booleans())
-    def defer(self, data: st.DataObject, unsure: bool, asked: bool, later: bool) -> None:
+    @rule(
+        data=st.data(), unsure=st.booleans(), asked=st.booleans(), later=st.booleans(), spent=COSTS
+    )
+    def defer(
+        self, data: st.DataObject, unsure: bool, asked: bool, later: bool, spent: float | None
+    ) -> None:
         held, store, is_live = self.pick(data)
         row = self.row(held.id)
         assert row is not None
@@ -265,32 +276,34 @@ class Jobs(RuleBasedStateMachine):
         job = Job(id=held.id, attempt=held.attempt)
         due = datetime.now(UTC) + (LATER if later else PAST)
         record = attempt(job) if asked else None
-        won = self.run(
-            store.holds.defer(held.id, held.attempt, due, "failures", record, unsure=unsure)
-        )
+        given = held.id, held.attempt, due, "failures", record
+        won = self.run(store.holds.defer(*given, spent=spent, unsure=unsure))
         assert won == (is_live or (own and unsure))
         self.by_holder(held, is_live, QUEUED)
-        self.put_down(held, is_live, asked)
+        self.put_down(held, is_live, asked, spent)
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), asked=st.booleans())
-    def next_attempt(self, data: st.DataObject, asked: bool) -> None:
+    @rule(data=st.data(), asked=st.booleans(), spent=COSTS)
+    def next_attempt(self, data: st.DataObject, asked: bool, spent: float | None) -> None:
         held, store, is_live = self.pick(data)
         job = Job(id=held.id, attempt=held.attempt)
         record = attempt(job) if asked else None
-        won = self.run(store.holds.next_attempt(held.id, held.attempt, "failures", record))
+        given = held.id, held.attempt, "failures", record
+        won = self.run(store.holds.next_attempt(*given, spent=spent))
         assert won == is_live
         self.by_holder(held, is_live, HELD)
-        self.put_down(held, is_live, asked)
+        self.put_down(held, is_live, asked, spent)
         if is_live:
             following = Held(held.id, held.attempt + 1, held.process)
             assert all(each[:2] != following[:2] for each in self.held), following
             self.held.append(following)
             self.live[held.id] = following
 
-    def put_down(self, held: Held, is_live: bool, asked: bool) -> None:
+    def put_down(self, held: Held, is_live: bool, asked: bool, spent: float | None) -> None:
         if is_live:
             del self.live[held.id]
+            if spent is not None:
+                self.spent[held.id] = self.spent.get(held.id, 0.0) + spent
             if asked:
                 self.recorded.add(held[:2])
 
@@ -349,6 +362,7 @@ class Jobs(RuleBasedStateMachine):
                 assert (job.attempt, job.lease_owner) == (held.attempt, held.process)
             else:
                 assert (job.lease_owner, job.lease_until) == (None, None)
+            assert job.cost == self.spent.get(id)
             assert self.ended.get(id) == (job.state if job.state in ENDS else None)
 
     def teardown(self) -> None:
