@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 # In a request's scope: breaks its connection off.
 ABORT = "deltaworks.abort"
 
-EVENT_STREAM = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+EVENTS = "text/event-stream; charset=utf-8"
+EVERY_STREAM = (
     # Neither kept nor gathered on the way: nginx heeds the one, caches the other.
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
@@ -35,7 +35,8 @@ class Stream(Response):
 
     Args:
         frames: an asynchronous generator; it is closed in either case.
-        headers: besides those of every event stream.
+        headers: besides those of every stream.
+        kind: its content type; frames are events where nothing else is said.
         slow_s: a reader whose connection takes nothing for so long, in seconds, or up to twice
             that, is cut off: it resumes by its cursor.
     """
@@ -46,12 +47,12 @@ class Stream(Response):
         headers: Mapping[str, str] | None = None,
         *,
         slow_s: float,
+        kind: str = EVENTS,
     ) -> None:
         # Starlette's own would encode all of them anew, and keep them, for each reader.
-        own = (
-            (name.encode("ascii"), value.encode("ascii")) for name, value in (headers or {}).items()
-        )
-        self.raw_headers = [*EVENT_STREAM, *own]
+        own = {"content-type": kind, **(headers or {})}
+        encoded = ((name.encode("ascii"), value.encode("ascii")) for name, value in own.items())
+        self.raw_headers = [*EVERY_STREAM, *encoded]
         self._frames = frames
         # How many frames were given to the connection, by now and at the last look; and whether
         # it has yet to take the last one.
