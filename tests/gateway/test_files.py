@@ -314,7 +314,8 @@ async def test_a_length_that_is_too_large_is_refused_before_anything_comes(
     narrow: Process,
 ) -> None:
     async with uploading(narrow, "content-length: 99999999999") as raw:
-        assert (await raw.answer()).startswith(b"HTTP/1.1 413 ")
+        answer = await raw.answer()
+        assert answer.startswith(b"HTTP/1.1 413 ") and b"file: has more than 300,000" in answer
 
 
 @pytest.mark.usefixtures("nothing_new")
@@ -349,6 +350,23 @@ async def test_of_a_client_that_leaves_nothing_stays(narrow: Process, contents: 
         await until(begun)
         raw.writer.transport.abort()
         await until(gone)
+
+
+async def test_a_reader_who_leaves_lets_go_of_the_content(
+    narrow: Process, small: httpx.AsyncClient, http: httpx.AsyncClient, contents: Path
+) -> None:
+    id = (await post(http, PURPOSE, ("file", "a", b"x" * 20_000_000))).json()["id"]
+    gateway = psutil.Process(narrow.pid)
+
+    async def is_read() -> bool:
+        return str(contents / id) in {file.path for file in gateway.open_files()}
+
+    async def is_free() -> bool:
+        return not await is_read()
+
+    async with small.stream("GET", f"/v1/files/{id}/content"):
+        await until(is_read)
+    await until(is_free)
 
 
 async def test_a_file_whose_time_is_over_is_gone(reader: Reader, http: httpx.AsyncClient) -> None:

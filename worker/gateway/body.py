@@ -86,19 +86,15 @@ def as_it_is(request: Request) -> None:
         )  # fmt: skip
 
 
-def within(request: Request, most: int) -> None:
-    """Go on only if the request announces no body of more bytes.
-
-    Raises:
-        Refusal: 413, it does.
-    """
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:20]) > most:
-        raise too_large("body", most)
+def announced(request: Request) -> int:
+    """The bytes of the body that is said to come; 0 where nothing is said."""
+    given = request.headers.get("content-length", "")
+    return int(given[:20]) if given.isdecimal() else 0
 
 
 async def _content(request: Request, most: int) -> bytes:
-    within(request, most)
+    if announced(request) > most:
+        raise too_large("body", most)
     content = bytearray()
     try:
         async for piece in request.stream():

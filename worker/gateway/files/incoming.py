@@ -10,8 +10,8 @@ from worker.gateway.body import too_large
 from worker.gateway.refusals import Refusal
 
 # How long a client that is refused may go on: one whose connection is closed in the middle of its
-# sending may never see why.
-LINGER_S = 1.0
+# sending may never see why. OpenAI's does, at once, if it has sent all of it by then.
+LINGER_S = 3.0
 
 
 class Incoming:

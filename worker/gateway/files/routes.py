@@ -13,8 +13,8 @@ from worker.access import Principal, Scope
 from worker.errors import DeltaworksError, FileNotFound, StorageAway, StoreAway
 from worker.files import draft, in_thread, new_file_id, pieces
 from worker.gateway.answers import json_answer
-from worker.gateway.body import as_it_is, gateway_of, principal_of, within
-from worker.gateway.files.form import FORM_BYTES, Form, Upload, boundary_of
+from worker.gateway.body import announced, as_it_is, gateway_of, principal_of, too_large
+from worker.gateway.files.form import FILE, FORM_BYTES, Form, Upload, boundary_of
 from worker.gateway.files.incoming import Incoming, LastWord
 from worker.gateway.gateway import Gateway
 from worker.gateway.listing import limit_of, order_of, page_of
@@ -105,7 +105,8 @@ async def _uploaded(request: Request, body: Incoming) -> File:
     most = gateway.client.settings.max_file_bytes
     boundary = boundary_of(request.headers.get("content-type", ""))
     as_it_is(request)
-    within(request, most + FORM_BYTES)
+    if announced(request) > most + FORM_BYTES:
+        raise too_large(FILE, most)
     id = new_file_id()
     async with draft(gateway.storage, id) as file:
         form = Form(boundary, file, most)
