@@ -23,7 +23,7 @@ from worker.gateway.stream import Stream
 
 # How many files a page may show, and does where nothing else is said.
 MOST_FILES = 10_000
-BYTES = "application/octet-stream"
+BYTES = (b"content-type", b"application/octet-stream")
 
 
 async def upload(request: Request) -> Response:
