@@ -182,6 +182,15 @@ def test_two_writers_of_one_content_do_not_mix(tmp_path: Path) -> None:
     assert read(storage, "a") == b"one"
 
 
+def test_what_a_dead_process_left_of_a_draft_is_removed_in_time(tmp_path: Path) -> None:
+    for name in ("a.0.part", "b.0.part", "c"):
+        (tmp_path / name).write_bytes(b"x")
+    for name in ("a.0.part", "c"):
+        os.utime(tmp_path / name, (0, 0))
+    write(Storage(f"file://{tmp_path}"), "d")
+    assert {path.name for path in tmp_path.iterdir()} == {"b.0.part", "c", "d"}
+
+
 @pytest.mark.parametrize(
     "id", ["", ".", "..", "../a", "a/b", "a\\b", "a\x00", "a.part", "a\n", "ä"]
 )

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from worker.errors import DeltaworksError
 from worker.gateway import batches, events, health, jobs, models
 from worker.gateway.chat import routes as chat
+from worker.gateway.files import routes as files
 from worker.gateway.gateway import open_gateway
 from worker.gateway.openapi import routes as openapi
 from worker.gateway.refusals import Refusal, refusal_of
@@ -28,6 +29,11 @@ ROUTES = [
     Route("/v1/responses/{id}", responses.erasing, methods=["DELETE"]),
     Route("/v1/responses/{id}/cancel", responses.cancelling, methods=["POST"]),
     Route("/v1/responses/{id}/input_items", responses.inputs, methods=["GET"]),
+    Route("/v1/files", files.upload, methods=["POST"]),
+    Route("/v1/files", files.listing, methods=["GET"]),
+    Route("/v1/files/{id}", files.show, methods=["GET"]),
+    Route("/v1/files/{id}", files.erasing, methods=["DELETE"]),
+    Route("/v1/files/{id}/content", files.content, methods=["GET"]),
     Route("/v1/jobs", jobs.submit, methods=["POST"]),
     Route("/v1/jobs", jobs.listing, methods=["GET"]),
     Route("/v1/events", events.events_of_many, methods=["GET"]),

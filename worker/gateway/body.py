@@ -46,11 +46,7 @@ async def json_of(request: Request) -> Any:
         raise Refusal(
             415, f"content-type: is {given[:40]!r}; send application/json", code="unsupported_type"
         )
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Refusal(
-            415, "content-encoding: is not understood; send the body as it is",
-            code="unsupported_encoding",
-        )  # fmt: skip
+    as_it_is(request)
     try:
         async with asyncio.timeout(settings.body_timeout_s):
             content = await _content(request, settings.max_request_bytes)
@@ -77,20 +73,41 @@ async def object_of(request: Request) -> dict[str, object]:
     return found
 
 
+def as_it_is(request: Request) -> None:
+    """Go on only if the body is not compressed.
+
+    Raises:
+        Refusal: 415, it is.
+    """
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refusal(
+            415, "content-encoding: is not understood; send the body as it is",
+            code="unsupported_encoding",
+        )  # fmt: skip
+
+
+def announced(request: Request) -> int:
+    """The bytes of the body that is said to come; 0 where nothing is said."""
+    given = request.headers.get("content-length", "")
+    return int(given[:20]) if given.isdecimal() else 0
+
+
 async def _content(request: Request, most: int) -> bytes:
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:20]) > most:
-        raise _too_large(most)
+    if announced(request) > most:
+        raise too_large("body", most)
     content = bytearray()
     try:
         async for piece in request.stream():
             content += piece
             if len(content) > most:
-                raise _too_large(most)
+                raise too_large("body", most)
     except ClientDisconnect:
         raise Refusal(400, "the client left in the middle of its request") from None
     return bytes(content)
 
 
-def _too_large(most: int) -> Refusal:
-    return Refusal(413, f"body: has more than {most:,} bytes; send less", code="body_too_large")
+def too_large(what: str, most: int) -> Refusal:
+    """The refusal of a body, or of a field of it, that has more than so many bytes."""
+    return Refusal(
+        413, f"{what}: has more than {most:,} bytes; send less", code="body_too_large", param=what
+    )

@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 from worker.access import Access, Rate, Tokens, token_secret
 from worker.cancellation import cancel
 from worker.channel.log import Log
+from worker.files import Storage, storage_of
 from worker.gateway.abandonment import Abandonment
 from worker.gateway.relay import Relays
 from worker.runtime import Client, open_client_runtime, serve, settle_garbage
@@ -30,6 +31,7 @@ class Gateway(Struct, frozen=True):
     rate: Rate
     tokens: Tokens
     models: Models
+    storage: Storage
 
 
 @asynccontextmanager
@@ -70,6 +72,8 @@ async def open_gateway(*, is_open: bool) -> AsyncIterator[Gateway]:
             access=Access(client.store.keys, is_open=is_open),
             rate=Rate(client.redis),
             models=Models(client.catalog, http),
+            # In a thread: the package of a service takes its time to be imported.
+            storage=await asyncio.to_thread(storage_of, client.settings),
             tokens=Tokens(await asyncio.to_thread(token_secret, client.settings)),
         )
 

@@ -22,8 +22,9 @@ logger = logging.getLogger(__name__)
 # In a request's scope: breaks its connection off.
 ABORT = "deltaworks.abort"
 
-EVENT_STREAM = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
+# Headers that all readers share.
+EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+EVERY_STREAM = (
     # Neither kept nor gathered on the way: nginx heeds the one, caches the other.
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
@@ -35,7 +36,8 @@ class Stream(Response):
 
     Args:
         frames: an asynchronous generator; it is closed in either case.
-        headers: besides those of every event stream.
+        headers: besides those of every stream.
+        kind: the header of its content type; frames are events where nothing else is said.
         slow_s: a reader whose connection takes nothing for so long, in seconds, or up to twice
             that, is cut off: it resumes by its cursor.
     """
@@ -46,12 +48,13 @@ class Stream(Response):
         headers: Mapping[str, str] | None = None,
         *,
         slow_s: float,
+        kind: tuple[bytes, bytes] = EVENTS,
     ) -> None:
         # Starlette's own would encode all of them anew, and keep them, for each reader.
         own = (
             (name.encode("ascii"), value.encode("ascii")) for name, value in (headers or {}).items()
         )
-        self.raw_headers = [*EVENT_STREAM, *own]
+        self.raw_headers = [kind, *EVERY_STREAM, *own]
         self._frames = frames
         # How many frames were given to the connection, by now and at the last look; and whether
         # it has yet to take the last one.

@@ -42,8 +42,9 @@ class Files(Side):
     async def page(
         self, tenant: str, limit: int, *, purpose: str | None, after: File | None, newest: bool
     ) -> Sequence[File]:
-        """So many of a tenant's files at most, the newest or the oldest first."""
-        query = select(File).where(File.tenant == tenant)
+        """So many of a tenant's files at most, the newest or the oldest first; none expired."""
+        lives = File.expires_at.is_(None) | (File.expires_at > clock())
+        query = select(File).where(File.tenant == tenant, lives)
         if purpose is not None:
             query = query.where(File.purpose == repair(purpose))
         if after is not None:

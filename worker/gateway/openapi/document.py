@@ -2,15 +2,9 @@
 
 from functools import cache
 
-from worker.gateway.openapi.operations import (
-    JSON,
-    MEANINGS,
-    OPERATIONS,
-    Answer,
-    Operation,
-    Parameter,
-)
-from worker.gateway.openapi.schemas import COMPONENTS, ref
+from worker.gateway.openapi.operations import COMPONENTS, OPERATIONS
+from worker.gateway.openapi.schemas import ref
+from worker.gateway.openapi.terms import JSON, MEANINGS, Answer, Operation, Parameter
 
 # Which statuses an upstream's own error may have, nobody knows.
 UPSTREAM = {"4XX": "The upstream's own error, in its own words.", "5XX": "The same."}
@@ -52,7 +46,7 @@ def _operation(operation: Operation) -> dict[str, object]:
     if operation.body:
         one, *others = operation.body
         schema = {"anyOf": [one, *others]} if others else one
-        content = {JSON: {"schema": schema}}
+        content = {operation.body_type: {"schema": schema}}
         described["requestBody"] = {"required": operation.body_required, "content": content}
     return described
 

@@ -2,94 +2,28 @@
 
 from collections.abc import Mapping
 
-from msgspec import Struct
-
 from models import JobState, Lane
 from worker.gateway.abandonment import HEADER as ON_DISCONNECT
 from worker.gateway.abandonment import WISHES
 from worker.gateway.chat.routes import HOLD
 from worker.gateway.events import MOST_JOBS
-from worker.gateway.listing import LISTED, MOST_LISTED
+from worker.gateway.listing import LISTED, MOST_LISTED, ORDERS
+from worker.gateway.openapi import files, schemas
 from worker.gateway.openapi.schemas import FLAG, KEY, TEXT, Schema, one_of, ref
-from worker.gateway.responses.inputs import ORDERS
+from worker.gateway.openapi.terms import (
+    EVENTS,
+    HTML,
+    JSON,
+    READ,
+    WRITE,
+    Answer,
+    Operation,
+    Parameter,
+    in_json,
+    path_part,
+)
 
-JSON, EVENTS, HTML = "application/json", "text/event-stream", "text/html"
-# Every operation with a key, with a body, and with an id in its path can answer these.
-KEYED, WITH_BODY, WITH_ID = (401, 403, 429, 503), (400, 408, 413, 415), (404,)
-MEANINGS: Mapping[int, str] = {
-    400: "A field, a parameter or a header is not what it should be; the message names it.",
-    401: "No API key, or none that stands.",
-    403: "The key lacks the scope, or may not use the model.",
-    404: "There is none, or it is another tenant's.",
-    408: "The body took too long.",
-    409: "The job's state, or another request under this key, does not allow it.",
-    413: "The body is too large.",
-    415: "The body is not JSON, or is compressed.",
-    429: "Too many requests, or too many jobs that wait; `retry-after` says when to come again.",
-    502: "The upstream failed, and what could be retried was.",
-    503: "The database does not answer, or the server is about to end; `retry-after`.",
-    504: "The upstream, or the job's deadline, ran out of time.",
-}
-
-
-class Parameter(Struct, frozen=True):
-    """A parameter of the query, a header, or a part of the path."""
-
-    place: str
-    name: str
-    schema: Schema
-    meaning: str
-    required: bool = False
-
-
-class Answer(Struct, frozen=True):
-    """A good answer: its body's schema by content type; none where it has no body."""
-
-    meaning: str
-    content: Mapping[str, Schema] = {}
-
-
-class Operation(Struct, frozen=True, kw_only=True):
-    """What one method of one path does.
-
-    Attributes:
-        scope: the scope a key needs; None where no key is needed.
-        body: the schemas of the body, of which it is one; none where there is no body.
-        errors: statuses beside those that its kind has anyway.
-        upstream: whether it answers with the upstream's own errors, too.
-    """
-
-    id: str
-    group: str
-    summary: str
-    answers: Mapping[int, Answer]
-    scope: str | None = None
-    parameters: tuple[Parameter, ...] = ()
-    body: tuple[Schema, ...] = ()
-    body_required: bool = True
-    errors: tuple[int, ...] = ()
-    upstream: bool = False
-
-    @property
-    def refusals(self) -> list[int]:
-        """Every status of an error."""
-        found = set(self.errors)
-        found.update(KEYED if self.scope else ())
-        found.update(WITH_BODY if self.body else ())
-        found.update(WITH_ID if any(each.place == "path" for each in self.parameters) else ())
-        return sorted(found)
-
-
-def _path(name: str, meaning: str) -> Parameter:
-    return Parameter("path", name, TEXT, meaning, required=True)
-
-
-def _json(meaning: str, kind: str) -> Answer:
-    return Answer(meaning, {JSON: ref(kind)})
-
-
-READ, WRITE = "jobs:read", "jobs:write"
-JOB_ID, RESPONSE_ID = _path("id", "The job's id."), _path("id", "The response's id.")
+JOB_ID, RESPONSE_ID = path_part("id", "The job's id."), path_part("id", "The response's id.")
 IDEMPOTENCY = Parameter(
     "header", "idempotency-key", KEY, "The same key is the same job, however often it is sent."
 )
@@ -122,12 +56,12 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/v1/models"): Operation(
         id="listModels", group="OpenAI", scope=READ,
         summary="The models of all upstreams that the key may use.",
-        answers={200: _json("The models.", "Models")},
+        answers={200: in_json("The models.", "Models")},
     ),
     ("GET", "/v1/models/{id}"): Operation(
         id="retrieveModel", group="OpenAI", scope=READ, summary="One model.",
-        parameters=(_path("id", "The model's name."),),
-        answers={200: _json("The model.", "Model")},
+        parameters=(path_part("id", "The model's name."),),
+        answers={200: in_json("The model.", "Model")},
     ),
     ("POST", "/v1/responses"): Operation(
         id="createResponse", group="OpenAI", scope=WRITE,
@@ -154,13 +88,13 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         id="deleteResponse", group="OpenAI", scope=WRITE,
         summary="Remove what a response was asked, and what it said.",
         parameters=(RESPONSE_ID,), errors=(409,),
-        answers={200: _json("It is removed.", "Deleted")},
+        answers={200: in_json("It is removed.", "Deleted")},
     ),
     ("POST", "/v1/responses/{id}/cancel"): Operation(
         id="cancelResponse", group="OpenAI", scope=WRITE,
         summary="Cancel a background response; its status says whether that came in time.",
         parameters=(RESPONSE_ID,), errors=(400,),
-        answers={200: _json("The response.", "Response")},
+        answers={200: in_json("The response.", "Response")},
     ),
     ("GET", "/v1/responses/{id}/input_items"): Operation(
         id="listInputItems", group="OpenAI", scope=READ, summary="What a response was asked.",
@@ -170,16 +104,17 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             Parameter("query", "after", TEXT, "The id of the last item of the page before."),
         ),
         errors=(400,),
-        answers={200: _json("A page of items.", "InputItems")},
+        answers={200: in_json("A page of items.", "InputItems")},
     ),
+    **files.OPERATIONS,
     ("POST", "/v1/jobs"): Operation(
         id="submitJobs", group="Jobs", scope=WRITE,
         summary="Submit a job, or many in one call.",
         parameters=(IDEMPOTENCY,),
         body=(ref("JobRequest"), ref("JobRequests")), errors=(409,),
         answers={
-            201: _json("The job.", "Job"),
-            200: _json("Of many: each job, or why there is none.", "JobsAccepted"),
+            201: in_json("The job.", "Job"),
+            200: in_json("Of many: each job, or why there is none.", "JobsAccepted"),
         },
     ),
     ("GET", "/v1/jobs"): Operation(
@@ -193,37 +128,37 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             LIMIT,
         ),
         errors=(400, 404),
-        answers={200: _json("A page of jobs.", "JobPage")},
+        answers={200: in_json("A page of jobs.", "JobPage")},
     ),
     ("GET", "/v1/jobs/{id}"): Operation(
         id="retrieveJob", group="Jobs", scope=READ,
         summary="A job; while it runs with its text so far, and the cursor after it.",
         parameters=(JOB_ID,),
-        answers={200: _json("The job.", "Job")},
+        answers={200: in_json("The job.", "Job")},
     ),
     ("DELETE", "/v1/jobs/{id}"): Operation(
         id="eraseJob", group="Jobs", scope=WRITE,
         summary="Remove what an ended job was asked and what it said; that it was stays.",
         parameters=(JOB_ID,), errors=(409,),
-        answers={200: _json("It is removed.", "Deleted")},
+        answers={200: in_json("It is removed.", "Deleted")},
     ),
     ("POST", "/v1/jobs/{id}/cancel"): Operation(
         id="cancelJob", group="Jobs", scope=WRITE,
         summary="Cancel a job; its state says whether that came in time.",
         parameters=(JOB_ID,),
-        answers={200: _json("The job.", "Job")},
+        answers={200: in_json("The job.", "Job")},
     ),
     ("POST", "/v1/jobs/{id}/retry"): Operation(
         id="retryJob", group="Jobs", scope=WRITE,
         summary="A new job with the request of one that has ended.",
         parameters=(JOB_ID, IDEMPOTENCY), errors=(400, 409),
-        answers={201: _json("The new job.", "Job")},
+        answers={201: in_json("The new job.", "Job")},
     ),
     ("POST", "/v1/jobs/{id}/token"): Operation(
         id="createReadToken", group="Jobs", scope=READ,
         summary="A token that opens this job's events to who cannot send a key, for a while.",
         parameters=(JOB_ID,), body=(ref("TokenRequest"),), body_required=False,
-        answers={200: _json("The token.", "Token")},
+        answers={200: in_json("The token.", "Token")},
     ),
     ("GET", "/v1/jobs/{id}/events"): Operation(
         id="followJob", group="Events", scope=READ,
@@ -247,13 +182,13 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("GET", "/healthz"): Operation(
         id="healthz", group="Server", summary="Whether the process answers.",
-        answers={200: _json("It does.", "Alive")},
+        answers={200: in_json("It does.", "Alive")},
     ),
     ("GET", "/readyz"): Operation(
         id="readyz", group="Server", summary="Whether jobs can be accepted, and why not.",
         answers={
-            200: _json("They can.", "Readiness"),
-            503: _json("They cannot.", "Readiness"),
+            200: in_json("They can.", "Readiness"),
+            503: in_json("They cannot.", "Readiness"),
         },
     ),
     ("GET", "/openapi.json"): Operation(
@@ -265,3 +200,6 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         answers={200: Answer("It.", {HTML: TEXT})},
     ),
 }  # fmt: skip
+
+# Every schema that has a name.
+COMPONENTS: Mapping[str, Schema] = {**schemas.COMPONENTS, **files.COMPONENTS}

@@ -7,15 +7,9 @@ from collections.abc import Iterator
 from html import escape
 from itertools import groupby
 
-from worker.gateway.openapi.operations import (
-    JSON,
-    MEANINGS,
-    OPERATIONS,
-    Answer,
-    Operation,
-    Parameter,
-)
-from worker.gateway.openapi.schemas import COMPONENTS, Schema
+from worker.gateway.openapi.operations import COMPONENTS, OPERATIONS
+from worker.gateway.openapi.schemas import Schema
+from worker.gateway.openapi.terms import JSON, MEANINGS, Answer, Operation, Parameter
 
 STYLE = """
 :root{color-scheme:light dark;--line:#8884;--soft:#8882;--accent:#2a7de1}
@@ -42,6 +36,7 @@ EXAMPLES = {
     "JobRequest": '{"request": {"model": "MODEL", "messages": '
     '[{"role": "user", "content": "Hello"}]}}',
     "TokenRequest": '{"expires_in_s": 300}',
+    "FileUpload": "-F purpose=batch -F file=@rows.jsonl",
 }
 
 
@@ -118,6 +113,8 @@ def _command(method: str, path: str, operation: Operation, address: str) -> str:
         words.append("-H 'authorization: Bearer KEY'")
     if operation.body:
         example = EXAMPLES[str(operation.body[0]["$ref"]).rpartition("/")[2]]
-        words.append(f"-H 'content-type: application/json' -d '{example}'")
+        is_json = operation.body_type == JSON
+        # A form's type is written by curl, which chooses the boundary.
+        words.append(f"-H 'content-type: {JSON}' -d '{example}'" if is_json else example)
     url = address + path.replace("{id}", "ID")
     return " \\\n  ".join([*words, f"'{url}'"])

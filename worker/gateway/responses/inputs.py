@@ -4,11 +4,9 @@ from collections.abc import Iterator, Mapping
 
 from models import Job
 from worker.errors import InvalidRequest
-from worker.gateway.listing import limit_of
+from worker.gateway.listing import limit_of, order_of, page_of
 from worker.openai.responses.numbers import item_id
 from worker.openai.responses.translation import conversation
-
-ORDERS = ("asc", "desc")
 
 
 def page_of_inputs(job: Job, query: Mapping[str, str]) -> dict[str, object]:
@@ -18,10 +16,7 @@ def page_of_inputs(job: Job, query: Mapping[str, str]) -> dict[str, object]:
         InvalidRequest: names the parameter at fault.
     """
     items = list(_items(job))
-    order = query.get("order", "desc")
-    if order not in ORDERS:
-        raise InvalidRequest("order", f"is {order[:40]!r}", f"use {' or '.join(ORDERS)}")
-    if order == "desc":
+    if order_of(query.get("order")) == "desc":
         items.reverse()
     limit = limit_of(query.get("limit"))
     ids = [item["id"] for item in items]
@@ -30,13 +25,7 @@ def page_of_inputs(job: Job, query: Mapping[str, str]) -> dict[str, object]:
         raise InvalidRequest("after", f"is {after[:80]!r}", "give the id of an item of this input")
     begin = 0 if after is None else ids.index(after) + 1
     page = items[begin : begin + limit]
-    return {
-        "object": "list",
-        "data": page,
-        "first_id": page[0]["id"] if page else None,
-        "last_id": page[-1]["id"] if page else None,
-        "has_more": begin + len(page) < len(items),
-    }
+    return page_of(page, has_more=begin + len(page) < len(items))
 
 
 def _items(job: Job) -> Iterator[dict[str, object]]:
