@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from models import Attempt, Job, JobState
+from worker.errors import UpstreamError
 from worker.request import JobRequest
 from worker.store import Holds, Store
 
@@ -68,3 +69,13 @@ async def deferred(
 ) -> bool:
     """Give the job back until `due`."""
     return await holds.defer(record.job_id, record.number, due, charge, record)
+
+
+class NoBatches:
+    """Jobs of a batch do not come here."""
+
+    def refill(self) -> None:
+        raise AssertionError
+
+    async def suspended(self, id: str, error: UpstreamError, for_s: float) -> None:
+        raise AssertionError

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from models import Job
-from tests.jobs import attempt, claimed, ended, queue
+from tests.jobs import NoBatches, attempt, claimed, ended, queue
 from tests.proxy import Proxy
 from tests.service.conftest import OpenStore
 from tests.streams import Holder
@@ -149,7 +149,7 @@ async def test_what_is_settled_is_spooled_with_its_cost_where_the_database_is_aw
 ) -> None:
     folder = SpoolFolder(tmp_path / "spool" / "database", 100, 1_000_000)
     spool = Spool(folder, us.holds, Log(redis), Settings())
-    settling = Settling(us.holds, spool, lambda: None)
+    settling = Settling(us.holds, spool, lambda: None, NoBatches())
     hold = await Leases(us.holds, 1.5, 0.3).claim(await queue(us))
     assert hold is not None
     await proxy.down()
@@ -162,7 +162,7 @@ async def test_retries_and_deferrals_of_a_process_hand_on_what_was_spent(
     store: Store, redis: Redis, tmp_path: Path
 ) -> None:
     spool = Spool(SpoolFolder(tmp_path / "spool", 1, 1), store.holds, Log(redis), Settings())
-    settling = Settling(store.holds, spool, lambda: None)
+    settling = Settling(store.holds, spool, lambda: None, NoBatches())
     hold = await Leases(store.holds, 30, 10).claim(await queue(store))
     assert hold is not None
     await settling.next_attempt(hold, None, attempt(hold.job), FIRST)

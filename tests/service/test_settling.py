@@ -16,11 +16,11 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from models import Job
-from tests.jobs import attempt, ended, queue
+from tests.jobs import NoBatches, attempt, ended, queue
 from tests.proxy import Proxy
 from tests.wire import until
 from worker.channel.log import Log
-from worker.errors import HoldLost, UpstreamError
+from worker.errors import HoldLost
 from worker.execution import Settling
 from worker.leases import Hold, Leases, Stop
 from worker.settings import Settings
@@ -29,16 +29,6 @@ from worker.store import Settlement, Store, connect, fingerprint
 
 LEASE_S, RENEW_S = 1.5, 0.3
 LONG_S = 60.0
-
-
-class NoBatches:
-    """Jobs of a batch do not come here."""
-
-    def refill(self) -> None:
-        raise AssertionError
-
-    async def suspended(self, id: str, error: UpstreamError, for_s: float) -> None:
-        raise AssertionError
 
 
 class Process:

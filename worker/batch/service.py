@@ -14,11 +14,14 @@ from worker.batch.writing import Writing
 from worker.catalog import Catalog
 from worker.channel.log import Log
 from worker.errors import StorageAway, StoreAway, UpstreamError
-from worker.files import Storage
+from worker.files import Storage, in_thread
 from worker.settings import Settings
 from worker.store import Store
 
 logger = logging.getLogger(__name__)
+
+# Expired files that one turn removes.
+FILES = 100
 
 
 class Batches:
@@ -36,8 +39,8 @@ class Batches:
         settings: Settings,
         wake: WakeRows,
     ) -> None:
-        self._batches = store.batches
-        self._intake = store.intake
+        self._store = store
+        self._storage = storage
         self._lease_s = settings.lease_s
         self._tending = Tending(store, log, settings)
         self._reading = Reading(store.intake, storage, catalog, settings)
@@ -57,7 +60,7 @@ class Batches:
         """Nothing serves a row of the batch for so many seconds: its others need not find out."""
         until = datetime.now(UTC) + timedelta(seconds=for_s)
         try:
-            new = await self._batches.pause(id, PauseReason.SUSPENDED, error.message, until)
+            new = await self._store.batches.pause(id, PauseReason.SUSPENDED, error.message, until)
         except StoreAway:
             return  # the next row that meets the suspension says it again
         if new:
@@ -83,10 +86,17 @@ class Batches:
     async def _turn(self) -> None:
         await self._tending.turn()
         self.refill()
-        while (batch := await self._intake.take(self._lease_s)) is not None:
+        while (batch := await self._store.intake.take(self._lease_s)) is not None:
             await self._work(batch)
             self.refill()
             await self._tending.turn()
+        await self._remove_expired_files()
+
+    async def _remove_expired_files(self) -> None:
+        """A portion of the files whose time is over: their contents, then their rows."""
+        for file in await self._store.files.expired(FILES):
+            await in_thread(self._storage.remove, file.id)
+            await self._store.files.remove(file.id)
 
     async def _work(self, batch: Batch) -> None:
         """Do what a batch was taken for; left undone, it is others' at once."""
@@ -96,5 +106,5 @@ class Batches:
         try:
             await work(batch)
         except BaseException:
-            await self._intake.leave(batch)
+            await self._store.intake.leave(batch)
             raise

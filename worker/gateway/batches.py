@@ -1,9 +1,9 @@
 """Batches: OpenAI's endpoints, and ours: pause, resume, retry, results, report."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, Response
 
 from models import Batch
 from worker.access import Principal, Scope
@@ -16,7 +16,8 @@ from worker.errors import InvalidRequest, Unknown
 from worker.gateway.answers import json_answer
 from worker.gateway.body import gateway_of, object_of, principal_of
 from worker.gateway.gateway import Gateway
-from worker.gateway.listing import limit_of
+from worker.gateway.listing import limit_of, page_of
+from worker.gateway.stream import Stream
 from worker.request import named, shown
 from worker.store import Recent
 
@@ -44,15 +45,7 @@ async def listing(request: Request) -> Response:
     place = await client.store.batches.get(after, principal.tenant) if after else None
     found = await client.store.batches.page(principal.tenant, limit + 1, place)
     data = [batch_object(each, await client.batches.recent(each)) for each in found[:limit]]
-    return json_answer(
-        {
-            "object": "list",
-            "data": data,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
-            "has_more": len(found) > limit,
-        }
-    )
+    return json_answer(page_of(data, has_more=len(found) > limit))
 
 
 async def cancelling(request: Request) -> Response:
@@ -91,9 +84,10 @@ async def results(request: Request) -> Response:
     batch, kind = await _own(request, Scope.READ), request.query_params.get("kind", "output")
     if kind not in KINDS:
         raise InvalidRequest("kind", f"is {kind[:40]!r}", f"use {' or '.join(KINDS)}")
-    store = gateway_of(request).client.store
-    found: AsyncIterator[bytes] = lines(store, batch, output=kind == "output")
-    return StreamingResponse(found, media_type=JSON_LINES)
+    client = gateway_of(request).client
+    found = lines(client.store, batch, output=kind == "output")
+    head = b"content-type", JSON_LINES.encode()
+    return Stream(found, slow_s=client.settings.slow_reader_s, kind=head)
 
 
 async def report(request: Request) -> Response:

@@ -53,7 +53,7 @@ async def open_gateway(*, is_open: bool) -> AsyncIterator[Gateway]:
         http = await stack.enter_async_context(open_client(client.settings.connect_timeout_s))
 
         async def cancel_job(id: str) -> None:
-            await cancel(id, client.store.jobs, client.log, client.settings)
+            await cancel(id, client.store.jobs, client.log, client.settings, client.catalog)
 
         async def is_read(id: str) -> bool:
             if relays.is_read(id):

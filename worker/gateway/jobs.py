@@ -101,7 +101,7 @@ async def listing(request: Request) -> Response:
 async def cancelling(request: Request) -> Response:
     """`POST /v1/jobs/{id}/cancel`: the job object says whether it came in time."""
     client, job = gateway_of(request).client, await _own(request, Scope.WRITE)
-    job, _ = await cancel(job.id, client.store.jobs, client.log, client.settings)
+    job, _ = await cancel(job.id, client.store.jobs, client.log, client.settings, client.catalog)
     return json_answer(job_object(job))
 
 

@@ -7,13 +7,14 @@ from worker.gateway.abandonment import HEADER as ON_DISCONNECT
 from worker.gateway.abandonment import WISHES
 from worker.gateway.chat.routes import HOLD
 from worker.gateway.events import MOST_JOBS
-from worker.gateway.listing import LISTED, MOST_LISTED, ORDERS
-from worker.gateway.openapi import files, schemas
+from worker.gateway.listing import ORDERS
+from worker.gateway.openapi import batches, files, schemas
 from worker.gateway.openapi.schemas import FLAG, KEY, TEXT, Schema, one_of, ref
 from worker.gateway.openapi.terms import (
     EVENTS,
     HTML,
     JSON,
+    LIMIT,
     READ,
     WRITE,
     Answer,
@@ -33,10 +34,6 @@ LEAVING = Parameter(
 )  # fmt: skip
 LAST_EVENT = Parameter("header", "last-event-id", TEXT, "The id of the last event that was heard.")
 AFTER_EVENT = Parameter("query", "after", TEXT, "The same, where no header can be sent.")
-LIMIT = Parameter(
-    "query", "limit", {"type": "integer", "minimum": 1, "maximum": MOST_LISTED, "default": LISTED},
-    "How many at most.",
-)  # fmt: skip
 STREAM = Answer("Events as they come, to the job's end.", {EVENTS: ref("JobEvent")})
 OVER = Answer("There is nothing after this event: an EventSource stops.")
 
@@ -107,6 +104,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         answers={200: in_json("A page of items.", "InputItems")},
     ),
     **files.OPERATIONS,
+    **batches.OPERATIONS,
     ("POST", "/v1/jobs"): Operation(
         id="submitJobs", group="Jobs", scope=WRITE,
         summary="Submit a job, or many in one call.",
@@ -202,4 +200,4 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
 }  # fmt: skip
 
 # Every schema that has a name.
-COMPONENTS: Mapping[str, Schema] = {**schemas.COMPONENTS, **files.COMPONENTS}
+COMPONENTS: Mapping[str, Schema] = {**schemas.COMPONENTS, **files.COMPONENTS, **batches.COMPONENTS}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from worker.gateway.listing import LISTED, MOST_LISTED
 from worker.gateway.openapi.schemas import TEXT, Schema, ref
 
 JSON, EVENTS, HTML = "application/json", "text/event-stream", "text/html"
@@ -85,3 +86,9 @@ def path_part(name: str, meaning: str) -> Parameter:
 def in_json(meaning: str, kind: str) -> Answer:
     """A good answer in JSON, of a kind among the components."""
     return Answer(meaning, {JSON: ref(kind)})
+
+
+LIMIT = Parameter(
+    "query", "limit", {"type": "integer", "minimum": 1, "maximum": MOST_LISTED, "default": LISTED},
+    "How many at most.",
+)  # fmt: skip

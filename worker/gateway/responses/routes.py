@@ -74,7 +74,7 @@ async def cancelling(request: Request) -> Response:
     if not (job.response_fields or {}).get("background"):
         message = "only a response that was created with background=true can be cancelled"
         raise Refusal(400, f"background: {message}; end its connection", headers={JOB: job.id})
-    job, _ = await cancel(job.id, client.store.jobs, client.log, client.settings)
+    job, _ = await cancel(job.id, client.store.jobs, client.log, client.settings, client.catalog)
     return _json(response(job), job)
 
 
