@@ -85,7 +85,7 @@ async def test_whatever_is_sent_the_answers_are_those_described(
         subprocess.run, command, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stdout[-12_000:] + ran.stderr[-2_000:]
-    assert re.search(r"Tested: 2\d", ran.stdout)
+    assert f"Tested: {len(OPERATIONS)}" in ran.stdout
     gateway = next(text for name, text in guarded.printed().items() if name.startswith("gateway"))
     assert "ERROR" not in gateway
 

@@ -37,6 +37,9 @@ EXAMPLES = {
     '[{"role": "user", "content": "Hello"}]}}',
     "TokenRequest": '{"expires_in_s": 300}',
     "FileUpload": "-F purpose=batch -F file=@rows.jsonl",
+    "BatchRequest": '{"input_file_id": "ID", "endpoint": "/v1/chat/completions"}',
+    "BatchLimits": '{"max_cost": 2.5}',
+    "BatchRetry": '{"categories": ["server"]}',
 }
 
 
