@@ -121,7 +121,7 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
         await serve(stack, "limiter", limiter.run())
         spool = Spool(_spool_folder(chosen, store), store.holds, client.log, chosen)
         await serve(stack, "spool", spool.run())
-        deliveries = Deliveries(store.sweeping, await _sender(stack, chosen))
+        deliveries = Deliveries(store.webhooks, await _sender(stack, chosen))
         await serve(stack, "webhooks", deliveries.run())
         storage, catalog = storage_of(chosen), client.catalog
         batches = Batches(store, client.log, storage, catalog, chosen, app.wake_rows)

@@ -86,7 +86,9 @@ async def test_whatever_is_sent_the_answers_are_those_described(
     )
     assert ran.returncode == 0, ran.stdout[-12_000:] + ran.stderr[-2_000:]
     tested = re.search(r"Tested: (\d+)", ran.stdout)
-    assert tested is not None and int(tested[1]) >= len(OPERATIONS) - 1  # not of its own description
+    assert (
+        tested is not None and int(tested[1]) >= len(OPERATIONS) - 1
+    )  # not of its own description
     gateway = next(text for name, text in guarded.printed().items() if name.startswith("gateway"))
     assert "ERROR" not in gateway
 

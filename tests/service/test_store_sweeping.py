@@ -21,7 +21,7 @@ STEPS: dict[str, tuple[Step, str]] = {
     "rescue": (lambda store, limit: store.sweeping.rescue(limit), "ix_jobs_leased"),
     "overdue": (lambda store, limit: store.sweeping.overdue(limit), "ix_jobs_deadline"),
     "webhooks": (
-        lambda store, limit: store.sweeping.webhooks(Lane.BULK, limit, 60.0),
+        lambda store, limit: store.webhooks.jobs(Lane.BULK, limit, 60.0),
         "ix_jobs_webhook",
     ),
 }

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from models import Job, Lane
+from models import Batch, Job, Lane
 from tests.jobs import attempt, claimed, ended, new_id, queue, request
 from tests.proxy import Proxy
 from tests.receiver import HANGS, SECRET, receiving
@@ -33,7 +33,7 @@ async def delivering(*stores: Store, timeout_s: float = 15.0) -> AsyncIterator[l
         for store in stores:
             addresses = PublicAddresses(private=True)
             opening = open_sender(Signer([SECRET]), addresses, timeout_s=timeout_s)
-            deliveries = Deliveries(store.sweeping, await stack.enter_async_context(opening))
+            deliveries = Deliveries(store.webhooks, await stack.enter_async_context(opening))
             running = asyncio.create_task(deliveries.run())
             stack.callback(running.cancel)
             found.append(deliveries)
@@ -293,7 +293,7 @@ async def test_a_name_that_leads_nowhere_is_a_failed_try(rows: Store) -> None:
 async def test_without_a_secret_webhooks_wait_and_that_is_said_once(
     rows: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    deliveries = Deliveries(rows.sweeping, None)
+    deliveries = Deliveries(rows.webhooks, None)
     running = asyncio.create_task(deliveries.run())
     async with receiving() as receiver, delivering(rows) as (able,):
         id = await finished(rows, receiver.url)
@@ -305,3 +305,31 @@ async def test_without_a_secret_webhooks_wait_and_that_is_said_once(
     running.cancel()
     await asyncio.wait([running])
     assert (await row(rows, id)).webhook_tries == 1
+
+
+async def test_a_batch_tells_of_its_end_once_by_its_id(store: Store) -> None:
+    async with receiving() as receiver, delivering(store) as (deliveries,):
+        ended_at = datetime.now(UTC)
+        batch = await store.batches.add(
+            Batch(
+                id="batch_0123456789abcdef",
+                tenant="default",
+                endpoint="/v1/chat/completions",
+                status="completed",
+                input_file_id="file-0",
+                completion_window="24h",
+                expires_at=ended_at,
+                completed_at=ended_at,
+                webhook_url=receiver.url,
+                webhook_due_at=ended_at,
+            )
+        )
+        deliveries.look()
+
+        async def is_told() -> bool:
+            return (await store.batches.get(batch.id)).webhook_due_at is None
+
+        await until(is_told)
+        (event,) = receiver.events()
+        assert event["type"] == "batch.completed" and event["data"] == {"id": batch.id}
+        assert event["created_at"] == int(ended_at.timestamp())

@@ -20,6 +20,7 @@ from worker.store.suspensions import Suspensions
 from worker.store.sweeping import Due, Sweeping
 from worker.store.tally import Tally
 from worker.store.tending import EXPIRED, Tending
+from worker.store.webhooks import Told, Webhooks
 
 __all__ = [
     "EXPIRED",
@@ -43,6 +44,8 @@ __all__ = [
     "Sweeping",
     "Tally",
     "Tending",
+    "Told",
+    "Webhooks",
     "asynchronous_url",
     "complaint",
     "connect",
@@ -66,6 +69,7 @@ class Store:
         self.intake = Intake(engine, owner)
         self.dispatching = Dispatching(engine)
         self.tending = Tending(engine)
+        self.webhooks = Webhooks(engine)
         self.reporting = Reporting(engine)
 
     async def aclose(self) -> None:

@@ -1,34 +1,27 @@
-"""Jobs as the sweep sees them: due for a wake-up, past their deadline, or left by a dead process;
-and ended ones of which somebody is to be told.
+"""Jobs as the sweep sees them: due for a wake-up, past their deadline, or left by a dead process.
 
-Each method takes one small portion, and may run in several copies at once: a row that another
-copy is changing is left to it.
+Each method takes one small portion, and may run in several copies at once.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVarTuple
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, case, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import and_, case, or_, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from models import Job, JobState, Lane, clock
+from models import Job, JobState, clock
 from worker.errors import Category
 from worker.store.blame import POISON_AT, Lost, charged, notice
 from worker.store.holds import NO_LEASE
 from worker.store.jobs import FIRST_REWAKE_S
-from worker.store.side import Side, unbroken
+from worker.store.portions import Portions
+from worker.store.side import unbroken
 
 # After this many doublings the interval between two wake-ups of one job stays as it is.
 DOUBLINGS = 6
 
-Columns = TypeVarTuple("Columns")
-
 # Queued, and not waiting for its batch to release it.
 RELEASED = Job.state == JobState.QUEUED.value, ~Job.held
-# A webhook that is to be tried now.
-ENDED_AND_DUE = Job.webhook_due_at <= clock(), Job.finished_at.is_not(None)
 
 
 class Due(NamedTuple):
@@ -38,12 +31,8 @@ class Due(NamedTuple):
     lane: str
 
 
-class Sweeping(Side):
+class Sweeping(Portions):
     """The sweep's side of the jobs table."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        super().__init__(engine)
-        self._skips_locked = engine.dialect.name == "postgresql"
 
     @unbroken
     async def due(self, limit: int) -> Sequence[Due]:
@@ -52,7 +41,7 @@ class Sweeping(Side):
         later = case(*steps, else_=clock(FIRST_REWAKE_S * 2**DOUBLINGS))
         where = *RELEASED, Job.wake_at <= clock()
         changes = {"wake_at": later, "wakes": Job.wakes + 1}
-        jobs = await self._change(where, Job.wake_at, changes, limit)
+        jobs = await self._change(Job, where, Job.wake_at, changes, limit)
         return [Due(job.id, job.lane) for job in jobs]
 
     @unbroken
@@ -76,7 +65,7 @@ class Sweeping(Side):
         where = *RELEASED, Job.wake_at > clock(), or_(*sent)
         # The next interval is the last one's once more: nobody has had the message.
         changes = {"wake_at": clock(), "wakes": Job.wakes - 1}
-        return [job.id for job in await self._change(where, Job.wake_at, changes, limit)]
+        return [job.id for job in await self._change(Job, where, Job.wake_at, changes, limit)]
 
     @unbroken
     async def rescue(self, limit: int, remembered_s: float = 60.0) -> Sequence[Job]:
@@ -119,64 +108,7 @@ class Sweeping(Side):
             "error_message": "the deadline passed while the job was queued",
             "finished_at": clock(),
         }
-        return await self._change(where, Job.deadline_at, changes, limit)
-
-    @unbroken
-    async def webhooks(self, lane: Lane, limit: int, for_s: float) -> Sequence[Job]:
-        """Ended jobs of the lane whose webhook is due: a try more for each.
-
-        They are due again in `for_s` seconds. Whoever takes them says before what became of the
-        try; else it has died.
-        """
-        where = Job.lane == lane.value, *ENDED_AND_DUE
-        changes = {"webhook_due_at": clock(for_s), "webhook_tries": Job.webhook_tries + 1}
-        return await self._change(where, Job.webhook_due_at, changes, limit)
-
-    @unbroken
-    async def webhook_waits(self) -> bool:
-        """Whether an ended job's webhook is due."""
-        found = select(Job.id).where(*ENDED_AND_DUE).limit(1)
-        async with self._session() as session:
-            return await session.scalar(found) is not None
-
-    @unbroken
-    async def webhook_later(self, id: str, tries: int, for_s: float) -> None:
-        """Have the webhook tried again in so many seconds, unless another has since taken it."""
-        taken = Job.id == id, Job.webhook_tries == tries, Job.webhook_due_at.is_not(None)
-        async with self._session() as session:
-            await session.execute(update(Job).where(*taken).values(webhook_due_at=clock(for_s)))
-
-    @unbroken
-    async def webhook_done(self, id: str) -> None:
-        """The webhook was delivered, or is given up."""
-        async with self._session() as session:
-            await session.execute(update(Job).where(Job.id == id).values(webhook_due_at=None))
-
-    async def _change(
-        self,
-        where: Sequence[ColumnElement[bool]],
-        order: InstrumentedAttribute[object],
-        changes: Mapping[str, object],
-        limit: int,
-    ) -> Sequence[Job]:
-        chosen = self._portion(select(Job.id).where(*where), order, limit)
-        # A CTE, because PostgreSQL evaluates it once: a subquery it may run again for each row,
-        # each time past the rows already locked, and so take more than the limit.
-        portion = chosen.cte("portion")
-        statement = (
-            update(Job)
-            .where(Job.id.in_(select(portion.c.id)), *where)
-            .values(changes)
-            .returning(Job)
-        )
-        async with self._session() as session:
-            return list(await session.scalars(statement))
-
-    def _portion(
-        self, chosen: Select[*Columns], order: InstrumentedAttribute[Any], limit: int
-    ) -> Select[*Columns]:
-        portion = chosen.order_by(order).limit(limit)
-        return portion.with_for_update(skip_locked=True) if self._skips_locked else portion
+        return await self._change(Job, where, Job.deadline_at, changes, limit)
 
 
 _QUEUED = {"state": JobState.QUEUED.value, "wake_at": clock(), "wakes": 0}

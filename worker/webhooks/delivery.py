@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import httpx
 
-from models import Job, Lane
+from models import Lane
 from worker.errors import StoreAway
-from worker.store import Sweeping
-from worker.webhooks.event import body_of, event_id
+from worker.store import Told, Webhooks
+from worker.webhooks.event import body_of, event_id, name_of
 from worker.webhooks.sender import TIMEOUT_S, Sender
 from worker.webhooks.silence import Silence
 
@@ -42,7 +42,7 @@ class Deliveries:
         sender: None where there is no secret; then they wait for a process that has one.
     """
 
-    def __init__(self, store: Sweeping, sender: Sender | None) -> None:
+    def __init__(self, store: Webhooks, sender: Sender | None) -> None:
         self._store = store
         self._sender = sender
         self._silence = Silence()
@@ -60,20 +60,21 @@ class Deliveries:
             while True:
                 await self._asked.wait()
                 self._asked.clear()
-                for job in await self._taken():
+                for told in await self._taken():
                     self._free -= 1
-                    under_way.create_task(self._deliver(job)).add_done_callback(self._freed)
+                    under_way.create_task(self._deliver(told)).add_done_callback(self._freed)
 
-    async def _taken(self) -> Sequence[Job]:
-        """A portion of those that are due, the interactive lane's first."""
-        limit, taken = min(self._free, PORTION), list[Job]()
+    async def _taken(self) -> Sequence[Told]:
+        """A portion of those that are due: batches, then the interactive lane's, then bulk."""
+        limit, taken = min(self._free, PORTION), list[Told]()
         try:
             if self._sender is None:
                 await self._warn()
                 return []
+            taken += await self._store.batches(limit, TAKEN_S)
             for lane in (Lane.INTERACTIVE, Lane.BULK):
                 if limit > len(taken):
-                    taken += await self._store.webhooks(lane, limit - len(taken), TAKEN_S)
+                    taken += await self._store.jobs(lane, limit - len(taken), TAKEN_S)
         except Exception as error:  # not even a fault of ours may end a process that streams
             logger.warning("webhooks wait: %s", _reason(error))
         if taken:
@@ -86,23 +87,23 @@ class Deliveries:
         self._free += 1
 
     async def _warn(self) -> None:
-        if not self._warned and await self._store.webhook_waits():
+        if not self._warned and await self._store.waiting():
             self._warned = True
             logger.warning("webhooks wait: set DELTAWORKS_WEBHOOK_SECRET for workers as well")
 
-    async def _deliver(self, job: Job) -> None:
+    async def _deliver(self, told: Told) -> None:
         try:
-            await self._write_down(job, await self._told(job, job.webhook_url or ""))
+            await self._write_down(told, await self._answer(told, told.webhook_url or ""))
         except Exception as error:  # as above
-            logger.warning("job %s: its webhook is sent again: %s", job.id, _reason(error))
+            logger.warning("%s: its webhook is sent again: %s", name_of(told), _reason(error))
 
-    async def _told(self, job: Job, url: str) -> int | str:
+    async def _answer(self, told: Told, url: str) -> int | str:
         """The status that the receiver answered with, or what came in the way."""
         assert self._sender is not None
         try:
             if self._silence.lasts(url):
                 return SILENT  # a try all the same: what it would come to is known
-            status = await self._sender.post(url, event_id(job), body_of(job))
+            status = await self._sender.post(url, event_id(told), body_of(told))
         except Exception as error:  # whatever a stranger's server and its name can bring about
             if isinstance(error, TimeoutError | httpx.ConnectError):
                 self._silence.begins(url)
@@ -111,19 +112,19 @@ class Deliveries:
         self._silence.ends(url)
         return status
 
-    async def _write_down(self, job: Job, said: int | str) -> None:
-        tries = job.webhook_tries
+    async def _write_down(self, told: Told, said: int | str) -> None:
+        tries, name = told.webhook_tries, name_of(told)
         if isinstance(said, int) and 200 <= said < 300:
-            logger.info("job %s: its webhook was delivered: %d", job.id, said)
-            await self._store.webhook_done(job.id)
+            logger.info("%s: its webhook was delivered: %d", name, said)
+            await self._store.done(told)
         elif said == GONE or tries > len(RETRIES_S):
-            logger.error("job %s: its webhook is given up at try %d: %s", job.id, tries, said)
-            await self._store.webhook_done(job.id)
+            logger.error("%s: its webhook is given up at try %d: %s", name, tries, said)
+            await self._store.done(told)
         else:
             wait_s = RETRIES_S[tries - 1] * random.uniform(1, 1 + JITTER)  # noqa: S311  no secret
             level = logging.INFO if said == SILENT else logging.WARNING
-            logger.log(level, "job %s: its webhook waits after try %d: %s", job.id, tries, said)
-            await self._store.webhook_later(job.id, tries, wait_s)
+            logger.log(level, "%s: its webhook waits after try %d: %s", name, tries, said)
+            await self._store.later(told, wait_s)
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The event that tells of a job's end, and the headers that prove who sent it."""
+"""The event that tells of an end, a job's or a batch's, and the headers that prove who sent it."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -6,24 +6,37 @@ from datetime import UTC, datetime
 import msgspec
 from standardwebhooks import Webhook
 
-from models import Job
+from models import Batch
 from worker.job_object import job_object
+from worker.store import Told
 
 
-def event_id(job: Job) -> str:
-    """Names the event, the same at each try: a job ends once."""
-    return f"evt_{job.id}"
+def event_id(told: Told) -> str:
+    """Names the event, the same at each try: what it tells of ends once."""
+    return f"evt_{told.id}"
 
 
-def body_of(job: Job) -> bytes:
-    """The event in OpenAI's shape: the job object as it stands, never what was asked."""
-    ended_at = job.finished_at or job.created_at
+def name_of(told: Told) -> str:
+    """What it tells of, for people."""
+    return f"batch {told.id}" if isinstance(told, Batch) else f"job {told.id}"
+
+
+def body_of(told: Told) -> bytes:
+    """The event in OpenAI's shape: of a job its object as it stands, never what was asked; of a
+    batch its id, as OpenAI does it.
+    """
+    data: dict[str, object]
+    if isinstance(told, Batch):
+        kind, data = f"batch.{told.status}", {"id": told.id}
+        ended_at = getattr(told, f"{told.status}_at")
+    else:
+        kind, data, ended_at = f"job.{told.state}", job_object(told), told.finished_at
     event = {
-        "id": event_id(job),
+        "id": event_id(told),
         "object": "event",
-        "created_at": int(ended_at.timestamp()),
-        "type": f"job.{job.state}",
-        "data": job_object(job),
+        "created_at": int((ended_at or told.created_at).timestamp()),
+        "type": kind,
+        "data": data,
     }
     return msgspec.json.encode(event)
 

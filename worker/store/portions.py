@@ -1,0 +1,61 @@
+"""Small portions, safe in several copies: a row that another copy is changing is left to it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, TypeVarTuple
+
+from sqlalchemy import ColumnElement, Select, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
+
+from models import Batch, Job
+from worker.store.side import Side
+
+Columns = TypeVarTuple("Columns")
+Kind = TypeVar("Kind", Job, Batch)
+
+
+class Portions(Side):
+    """A side that takes its rows in portions."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        super().__init__(engine)
+        self._skips_locked = engine.dialect.name == "postgresql"
+
+    async def _change(
+        self,
+        kind: type[Kind],
+        where: Sequence[ColumnElement[bool]],
+        order: InstrumentedAttribute[Any],
+        changes: Mapping[str, object],
+        limit: int,
+    ) -> Sequence[Kind]:
+        """The changed rows, so many at most, the first ones in that order."""
+        async with self._session() as session:
+            return await self._changed(session, kind, where, order, changes, limit)
+
+    async def _changed(
+        self,
+        session: AsyncSession,
+        kind: type[Kind],
+        where: Sequence[ColumnElement[bool]],
+        order: InstrumentedAttribute[Any],
+        changes: Mapping[str, object],
+        limit: int,
+    ) -> Sequence[Kind]:
+        chosen = self._portion(select(kind.id).where(*where), order, limit)
+        # A CTE, because PostgreSQL evaluates it once: a subquery it may run again for each row,
+        # each time past the rows already locked, and so take more than the limit.
+        portion = chosen.cte("portion")
+        statement = (
+            update(kind)
+            .where(kind.id.in_(select(portion.c.id)), *where)
+            .values(changes)
+            .returning(kind)
+        )
+        return list(await session.scalars(statement))
+
+    def _portion(
+        self, chosen: Select[*Columns], order: InstrumentedAttribute[Any], limit: int
+    ) -> Select[*Columns]:
+        portion = chosen.order_by(order).limit(limit)
+        return portion.with_for_update(skip_locked=True) if self._skips_locked else portion
