@@ -102,9 +102,8 @@ class Reading:
             logger.info("batch %s: in progress, %d rows", batch.id, total)
 
     async def _reject(self, batch: Batch, faults: Sequence[Fault]) -> None:
-        while await self._intake.drop(batch, PORTION):
-            if not await self._intake.hold_on(batch, self._settings.lease_s):
-                return
+        while await self._intake.drop(batch, PORTION, self._settings.lease_s):
+            pass
         if await self._intake.reject(batch, documents(faults)):
             first = faults[0]
             logger.warning(

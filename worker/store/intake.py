@@ -181,14 +181,17 @@ class Intake(Side):
         return await self._change(batch, values)
 
     @unbroken
-    async def drop(self, batch: Batch, limit: int) -> int:
+    async def drop(self, batch: Batch, limit: int, lease_s: float) -> int:
         """Remove a portion of the rows of a batch that will never begin; how many there were.
 
-        The last ones first: what is there stays there in order.
+        The last ones first: what is there stays there in order. None where the batch is no longer
+        this process's: to another its file may be valid.
         """
         last = select(Job.id).where(Job.batch_id == batch.id, Job.held, Job.finished_at.is_(None))
         last = last.order_by(Job.batch_row.desc()).limit(limit)
-        async with self._session() as session:
+        async with self._transaction() as session, session.begin():
+            if not await self._hold_on(session, batch, lease_s):
+                return 0
             gone = await session.scalars(delete(Job).where(Job.id.in_(last)).returning(Job.id))
             return len(gone.all())
 
