@@ -157,7 +157,7 @@ class Execution:
 
     async def _admit(self, run: Run, permit: Permit) -> None:
         patience_s = min(self._patience_s(run.job), max(run.left_s(), 0.0))
-        with run.hold.interruptible(waiting=True), self._asleep():
+        with run.hold.interruptible(waiting=True), self._asleep(run.job):
             refused = await self._limiter.admit(permit, patience_s)
         if refused is not None:
             raise Deferral(Deferred(max(refused.wait_s, self._settings.sweep_s)))
@@ -259,21 +259,26 @@ class Execution:
         feed.close(event)
 
     async def _pause(self, hold: Hold, wait_s: float) -> None:
-        with hold.interruptible(waiting=True), self._asleep():
+        with hold.interruptible(waiting=True), self._asleep(hold.job):
             await asyncio.sleep(wait_s)
 
     @contextmanager
-    def _asleep(self) -> Iterator[None]:
-        self._sleeping += 1
+    def _asleep(self, job: Job) -> Iterator[None]:
+        counts = job.batch_id is None
+        self._sleeping += counts
         try:
             yield
         finally:
-            self._sleeping -= 1
+            self._sleeping -= counts
 
     def _patience_s(self, job: Job) -> float:
-        """How long the job may wait in its slot: hardly at all once half the slots are waiting."""
-        half = self._settings.streams / 2
-        return LONGEST_HELD_WAIT_S if self._sleeping < half else SHORT_HELD_WAIT_S[job.lane]
+        """How long the job may wait in its slot: hardly at all once half the slots are waiting.
+
+        Rows of batches wait: they have their part of the slots (see `batch.dispatch`), and given
+        back they would keep it all the same.
+        """
+        enough = self._sleeping < self._settings.streams / 2 or job.batch_id is not None
+        return LONGEST_HELD_WAIT_S if enough else SHORT_HELD_WAIT_S[job.lane]
 
     def _feed(self, run: Run, transcript: Transcript) -> Feed:
         job, settings = run.job, self._settings

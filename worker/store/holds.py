@@ -4,12 +4,13 @@ Every write after the claim carries the attempt it was made under and changes no
 higher one exists. Losing is normal: the method says so and the caller stops quietly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import (
     ColumnElement,
     Executable,
+    Select,
     Update,
     and_,
     delete,
@@ -20,13 +21,17 @@ from sqlalchemy import (
     true,
     update,
 )
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from models import TERMINAL, Attempt, Job, JobState, Process, clock
 from worker.store.blame import SUSPECT_AT
+from worker.store.endings import Endings
 from worker.store.engine import insert_into
+from worker.store.failures import Failure, meaning
 from worker.store.settlement import Settlement, added, columns_of
 from worker.store.side import Side, once, resolving, unbroken
+from worker.store.together import Together
 
 NO_LEASE: Mapping[str, object] = {"lease_owner": None, "lease_until": None}
 # Queued, and not for later.
@@ -42,6 +47,10 @@ class Holds(Side):
     def __init__(self, engine: AsyncEngine, owner: str) -> None:
         super().__init__(engine)
         self._owner = owner
+        self._endings = Endings(engine.dialect)
+        self._claims = Together(self._claim_many)
+        self._ends = Together(self._end_many)
+        self._is_postgresql = engine.dialect.name == "postgresql"
 
     @resolving
     async def claim(
@@ -59,23 +68,47 @@ class Holds(Side):
         Returns:
             The job; None where it is unknown, ended, not due yet, or held by somebody.
         """
+        if not unsure and not suspect:
+            return await self._claims.ask((id, lease_s))
         ours = and_(Job.state == JobState.IN_PROGRESS.value, Job.lease_owner == self._owner)
         statement = (
             update(Job)
             .where(Job.id == id, or_(DUE, ours) if unsure else DUE)
             .where(true() if suspect else Job.crashes < SUSPECT_AT)
-            .values(
-                state=JobState.IN_PROGRESS.value,
-                attempt=Job.attempt + (2 if unsure else 1),
-                lease_owner=self._owner,
-                lease_until=clock(lease_s),
-                started_at=func.coalesce(Job.started_at, clock()),
-                scheduled_at=None,
-            )
+            .values(self._taken(2 if unsure else 1, lease_s))
             .returning(Job)
         )
         async with self._session() as session:
             return (await session.scalars(statement)).one_or_none()
+
+    async def _claim_many(self, wanted: Sequence[tuple[str, float]]) -> Sequence[Job | None]:
+        """Each job for the first who wants it."""
+        lease_s = min(lease_s for _, lease_s in wanted)
+        ids = self._in_order({id for id, _ in wanted}, DUE, Job.crashes < SUSPECT_AT)
+        statement = update(Job).where(Job.id.in_(ids), DUE, Job.crashes < SUSPECT_AT)
+        statement = statement.values(self._taken(1, lease_s))
+        async with self._session() as session:
+            jobs = {job.id: job for job in await session.scalars(statement.returning(Job))}
+        return [jobs.pop(id, None) for id, _ in wanted]
+
+    def _taken(self, raised: int, lease_s: float) -> dict[str, object]:
+        return {
+            "state": JobState.IN_PROGRESS.value,
+            "attempt": Job.attempt + raised,
+            "lease_owner": self._owner,
+            "lease_until": clock(lease_s),
+            "started_at": func.coalesce(Job.started_at, clock()),
+            "scheduled_at": None,
+        }
+
+    def _in_order(self, ids: Collection[str], *where: ColumnElement[bool]) -> Select[str]:
+        """The jobs among these that are so, locked in one order, as by every statement that locks
+        many: else two of them may each wait for the other.
+        """
+        chosen = select(Job.id).where(Job.id.in_(ids), *where)
+        if not self._is_postgresql:
+            return chosen
+        return select(chosen.order_by(Job.id).with_for_update().cte("chosen").c.id)
 
     @unbroken
     async def leave(self, id: str, for_s: float = 0.0) -> None:
@@ -96,13 +129,10 @@ class Holds(Side):
             The ids whose lease was extended. The others are lost. A row whose attempt is higher,
             but still leased by this process, is not: the process itself has raised it.
         """
+        ours = Job.lease_owner == self._owner, Job.state == JobState.IN_PROGRESS.value
         statement = (
             update(Job)
-            .where(
-                Job.id.in_(list(held)),
-                Job.lease_owner == self._owner,
-                Job.state == JobState.IN_PROGRESS.value,
-            )
+            .where(Job.id.in_(self._in_order(list(held), *ours)), *ours)
             .values(lease_until=clock(lease_s))
             .returning(Job.id, Job.attempt)
         )
@@ -238,8 +268,23 @@ class Holds(Side):
         return await self._ended(settlement)
 
     async def _end(self, end: Settlement) -> bool:
-        values = {**end.columns, **added(end.spent), **NO_LEASE, "finished_at": clock()}
-        return await self._change(end.id, end.attempt, values, end.record)
+        return await self._ends.ask(end)
+
+    async def _end_many(self, ends: Sequence[Settlement]) -> Sequence[bool | Exception]:
+        """All of them, or, where one is at fault, each for itself."""
+        try:
+            async with self._transaction() as session, session.begin():
+                return await self._endings.write(session, ends)
+        except SQLAlchemyError as error:
+            if len(ends) == 1 or meaning(error) is not Failure.FAULT:
+                raise
+        return [await self._end_alone(end) for end in ends]
+
+    async def _end_alone(self, end: Settlement) -> bool | Exception:
+        try:
+            return (await self._end_many([end]))[0]
+        except SQLAlchemyError as error:
+            return error
 
     async def _ended(self, end: Settlement) -> Job | None:
         """The job if it has ended under this attempt: nobody but its holder does that."""

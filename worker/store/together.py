@@ -1,0 +1,60 @@
+"""Group commit: one statement is under way, and what is asked meanwhile goes with the next.
+
+A statement's way through SQLAlchemy, the driver and the server costs some milliseconds, however
+many rows it is about. Whoever comes alone waits for nobody.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+# Items of one statement: more would hold up the others, and lock more rows for longer.
+MOST = 128
+
+
+class Together(Generic[Item, Answer]):
+    """Answers for each item what one call for many says of it.
+
+    Args:
+        run: answers so many items, in their order. What it raises is raised to each of them; an
+            answer that is an exception to the one it is for.
+    """
+
+    def __init__(
+        self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Exception]]]
+    ) -> None:
+        self._run = run
+        self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
+        self._running: asyncio.Task[None] | None = None
+
+    async def ask(self, item: Item) -> Answer:
+        """The answer for the item."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, answer))
+        if self._running is None:
+            self._running = asyncio.create_task(self._work())
+        return await answer
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                some, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+                await self._answer(some)
+        finally:
+            self._running = None
+
+    async def _answer(self, some: Sequence[tuple[Item, "asyncio.Future[Answer]"]]) -> None:
+        try:
+            answers = await self._run([item for item, _ in some])
+        except Exception as error:  # belongs to whoever has asked
+            answers = [error] * len(some)
+        for (_, future), answer in zip(some, answers, strict=True):
+            if future.done():
+                continue
+            if isinstance(answer, Exception):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
