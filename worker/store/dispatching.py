@@ -97,9 +97,11 @@ class Dispatching(Side):
             update(Job)
             .where(Job.id.in_(select(chosen.c.id)))
             .values(held=False, wake_at=clock(FIRST_REWAKE_S), wakes=1)
-            .returning(Job.id)
+            .returning(Job.batch_row, Job.id)
         )
-        return list(await session.scalars(statement))
+        found = await session.execute(statement)
+        # PostgreSQL returns them in any order.
+        return [id for _, id in sorted(found, key=lambda row: row[0] or 0)]
 
 
 def _is_running(batch: Batch) -> bool:
