@@ -124,8 +124,9 @@ class Lines:
 
     def _pass_over(self, line: bytes) -> None:
         """Read on to the end of a line that is too long, without keeping it."""
+        if not self._count():
+            return
         message = f"has more than {self._max_bytes:,} bytes; send less in one request"
-        self._count()
         self._note("request_too_large", message, None)
         while line and not line.endswith(b"\n"):
             line = self._file.readline(1 << 20)

@@ -22,6 +22,8 @@ OURS = (
 # OpenAI's bounds of `output_expires_after.seconds`: an hour to thirty days.
 LEAST_LIFE_S, MOST_LIFE_S = 3_600, 2_592_000
 MOST_PRIORITY = 100
+# Nobody spends more: what is larger is a slip, or no number to reckon with.
+MOST_COST = 1e12
 WINDOW = "24h"
 
 
@@ -58,7 +60,7 @@ def batch_of(document: object, input_file: File, tenant: str, webhooks: WebhookT
         output_life_s=_output_life_s(given.get("output_expires_after")),
         run_window=_run_window(given.get("run_window")),
         priority=_priority(given.get("priority", 0)),
-        max_cost=_number(given, "max_cost", 0.0, float("inf")),
+        max_cost=_number(given, "max_cost", 0.0, MOST_COST),
         max_failed_ratio=_number(given, "max_failed_ratio", 0.0, 1.0),
         mixed_models=_flag(given, "mixed_models"),
         webhook_url=webhook_of(given.get("webhook"), webhooks),
@@ -127,8 +129,8 @@ def _number(given: Mapping[str, object], name: str, above: float, most: float) -
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not above < value <= most:
-        bound = f" and at most {most:g}" if most < float("inf") else ""
-        raise InvalidRequest(name, f"is {shown(value)}", f"give a number above {above:g}{bound}")
+        remedy = f"give a number above {above:g} and at most {most:g}"
+        raise InvalidRequest(name, f"is {shown(value)}", remedy)
     return float(value)
 
 
