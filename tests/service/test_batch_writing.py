@@ -51,6 +51,11 @@ def contents(folder: Path, file_id: str | None) -> list[dict[str, Any]]:
     return [msgspec.json.decode(each) for each in (folder / file_id).read_bytes().splitlines()]
 
 
+def files_in(folder: Path) -> dict[str, bytes]:
+    """All that lies there, unfinished files as well."""
+    return {each.name: each.read_bytes() for each in folder.glob("*")}
+
+
 async def written(store: Store, storage: Storage, settings: Settings, batch: Batch) -> Batch:
     """The batch, ended, with its files."""
     await Writing(store, storage, settings).run(await finished(store, batch))
@@ -132,7 +137,7 @@ async def test_without_a_line_there_is_no_file(
     await end_at_once(store, mine, JobState.FAILED)
     found = await written(store, storage, settings, mine)
     assert found.output_file_id is None and found.error_file_id is not None
-    assert len(list(folder.iterdir())) == 1
+    assert files_in(folder).keys() == {found.error_file_id}
 
 
 async def test_rows_of_responses_are_responses(
@@ -160,16 +165,16 @@ async def test_a_writer_that_lost_its_lease_leaves_no_file(
     theirs = await them.intake.take(LEASE_S)
     assert theirs is not None
     await Writing(us, storage, settings).run(ours)
-    assert not folder.exists() or list(folder.iterdir()) == []
+    assert files_in(folder) == {}
     assert (await us.batches.get(mine.id)).status == "finalizing"
 
     await Writing(them, storage, settings).run(theirs)
     found = await us.batches.get(mine.id)
     assert found.status == "completed"
-    files = {each.name: each.read_bytes() for each in folder.iterdir()}
+    files = files_in(folder)
     assert files.keys() == {found.output_file_id, found.error_file_id}
     await Writing(us, storage, settings).run(ours)
-    assert {each.name: each.read_bytes() for each in folder.iterdir()} == files
+    assert files_in(folder) == files
 
 
 async def test_results_written_anew_are_the_same_files(
@@ -179,14 +184,14 @@ async def test_results_written_anew_are_the_same_files(
     mine = await begun(store, 3)
     await end_at_once(store, mine)
     first = await written(store, storage, settings, mine)
-    before = (folder / str(first.output_file_id)).read_bytes()
+    before = files_in(folder)[str(first.output_file_id)]
     await change(store, mine, status="finalizing", lease_owner=None, output_file_id=None)
     again = await store.intake.take(LEASE_S)
     assert again is not None
     await Writing(store, storage, settings).run(again)
     found = await store.batches.get(mine.id)
     assert (found.status, found.output_file_id) == ("completed", first.output_file_id)
-    assert [each.read_bytes() for each in folder.iterdir()] == [before]
+    assert files_in(folder) == {first.output_file_id: before}
 
 
 async def collected(store: Store, batch: Batch, *, output: bool) -> list[str]:
