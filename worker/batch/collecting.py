@@ -49,5 +49,6 @@ async def _merged(store: Store, jobs: Sequence[Job], again: Sequence[Batch]) -> 
     for child in again:
         open_rows = [row for row, job in best.items() if job.state not in DONE]
         if open_rows:
-            best |= await store.tending.results_of_rows(child.id, open_rows)
+            since = await store.tending.results_of_rows(child.id, open_rows)
+            best |= {row: job for row, job in since.items() if job.state in DONE}
     return list(best.values())

@@ -15,9 +15,9 @@ logger = logging.getLogger(__name__)
 
 # The pause between two dispatches: what ends meanwhile is made up for together.
 PAUSE_S = 0.2
-# Rows that one wake-up carries: enough that the message costs little a row, and so few that
-# several workers get some of what is released.
-MOST_A_MESSAGE, LEAST_MESSAGES = 16, 8
+# Rows that one wake-up carries at most: enough that the message costs little a row. And messages
+# for each process, where there are enough rows, so that each gets some of what is released.
+MOST_A_MESSAGE, MESSAGES_A_PROCESS = 16, 2
 
 # Sends one wake-up for several rows; False where the broker did not take it.
 WakeRows = Callable[[Sequence[str]], Awaitable[bool]]
@@ -67,7 +67,7 @@ class Dispatcher:
         if released.spent:
             self._when_spent()
         ids = [id for own in released.ids.values() for id in own]
-        for portion in portions(ids):
+        for portion in portions(ids, released.processes):
             if not await self._wake(portion):
                 break  # their next wake-up comes by itself
         return len(ids)
@@ -87,7 +87,8 @@ def _share(claimants: Sequence[Claimant], room: int, pauses: dict[str, Pause]) -
     return shares(wishes, room, running)
 
 
-def portions(ids: Sequence[str]) -> list[Sequence[str]]:
-    """The ids as messages carry them."""
-    size = max(1, min(MOST_A_MESSAGE, math.ceil(len(ids) / LEAST_MESSAGES)))
+def portions(ids: Sequence[str], processes: int) -> list[Sequence[str]]:
+    """The ids as messages for so many processes carry them."""
+    each = math.ceil(len(ids) / max(processes * MESSAGES_A_PROCESS, 1))
+    size = max(1, min(MOST_A_MESSAGE, each))
     return [ids[start : start + size] for start in range(0, len(ids), size)]

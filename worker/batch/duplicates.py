@@ -20,8 +20,8 @@ class FirstUse:
     def __init__(self) -> None:
         self._places = FIRST_PLACES
         self._used = 0
-        self._hashes = array("q", bytes(8 * FIRST_PLACES))
-        self._lines = array("L", bytes(array("L").itemsize * FIRST_PLACES))
+        self._hashes = array("q", [FREE]) * FIRST_PLACES
+        self._lines = array("I", [0]) * FIRST_PLACES
 
     def of(self, name: str, line: int) -> int:
         """The line in which the name was used first, which is this one if it is new."""
@@ -45,8 +45,8 @@ class FirstUse:
     def _grow(self) -> None:
         hashes, lines = self._hashes, self._lines
         self._places *= 2
-        self._hashes = array("q", bytes(8 * self._places))
-        self._lines = array("L", bytes(lines.itemsize * self._places))
+        self._hashes = array("q", [FREE]) * self._places
+        self._lines = array("I", [0]) * self._places
         for found, line in zip(hashes, lines, strict=True):
             if found != FREE:
                 place = self._find(found)

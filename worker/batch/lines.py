@@ -124,8 +124,9 @@ class Lines:
 
     def _pass_over(self, line: bytes) -> None:
         """Read on to the end of a line that is too long, without keeping it."""
+        if not self._count():
+            return
         message = f"has more than {self._max_bytes:,} bytes; send less in one request"
-        self._count()
         self._note("request_too_large", message, None)
         while line and not line.endswith(b"\n"):
             line = self._file.readline(1 << 20)
@@ -229,14 +230,26 @@ class Lines:
 
     def _reserve_for(self, model: str, body: Mapping[str, object]) -> None:
         """What the row may cost: a cap is kept by it until rows have ended and told."""
-        price = self._catalog.serving(model)[0].price(model)
-        if price is None:
-            message = f"body.model: {shown(model)} has no price, and the batch has max_cost; "
-            message += "add one to the upstreams file, or leave max_cost out"
-            raise _Faulty("no_price", message, "body.model")
-        prompt = estimated_prompt(body)
-        may_cost = price.of(None, prompt=prompt, output=estimated_tokens(body) - prompt)
-        self.reserve = max(self.reserve, may_cost)
+        cost = may_cost(self._catalog, model, body)
+        if cost is None:
+            raise _Faulty("no_price", f"body.model: {no_price(model)}", "body.model")
+        self.reserve = max(self.reserve, cost)
+
+
+def may_cost(catalog: Catalog, model: str, body: Mapping[str, object]) -> float | None:
+    """What a row may cost, by a guess at its tokens; None where its model has no price."""
+    serving = catalog.serving(model)
+    price = serving[0].price(model) if serving else None
+    if price is None:
+        return None
+    prompt = estimated_prompt(body)
+    return price.of(None, prompt=prompt, output=estimated_tokens(body) - prompt)
+
+
+def no_price(model: str) -> str:
+    """Why a batch with a spending cap cannot run the model, and what to do."""
+    problem = f"{shown(model)} has no price, and the batch has max_cost"
+    return f"{problem}; add one to the upstreams file, or leave max_cost out"
 
 
 def _object(line: bytes) -> dict[str, object]:

@@ -6,13 +6,14 @@ found. Whoever goes on after a crash reads from the beginning and passes over wh
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from datetime import timedelta
 
 import msgspec
 
 from models import Batch, Job
-from worker.batch.lines import Fault, Lines, documents
+from worker.batch.lines import Fault, Lines, documents, may_cost, no_price
 from worker.catalog import Catalog
 from worker.errors import FileNotFound
 from worker.files import Storage, in_thread
@@ -63,9 +64,10 @@ class Reading:
                 max_bytes=self._settings.max_request_bytes,
                 max_rows=self._settings.max_batch_rows,
             )
-            async for rows in _ahead(lines):
-                if rows and not lines.faults and not await self._insert(batch, rows):
-                    return []
+            async with aclosing(_ahead(lines)) as portions:
+                async for rows in portions:
+                    if rows and not lines.faults and not await self._insert(batch, rows):
+                        return []
         finally:
             await in_thread(context.__exit__, None, None, None)
         if not lines.faults:
@@ -75,17 +77,23 @@ class Reading:
     async def _copy(self, batch: Batch) -> Sequence[Fault]:
         """Insert the failed rows of an ended batch once more."""
         assert batch.retry_of is not None
-        last, total, models = -1, 0, set[str]()
+        last, total, models, reserve = -1, 0, set[str](), 0.0
         while failed := await self._intake.failed_rows(
             batch.retry_of, batch.retry_categories, last, PORTION
         ):
+            if batch.max_cost is not None:
+                for job in failed:
+                    cost = may_cost(self._catalog, job.model, job.request)
+                    if cost is None:
+                        return [Fault("no_price", no_price(job.model))]
+                    reserve = max(reserve, cost)
             if not await self._insert(batch, [_again(job) for job in failed]):
                 return []
             last, total = failed[-1].batch_row or 0, total + len(failed)
             models |= {job.model for job in failed}
         if not total:
             return [Fault("empty_file", f"no failed row of {batch.retry_of} is left to be run")]
-        await self._begin(batch, total, models.pop() if len(models) == 1 else None, 0.0)
+        await self._begin(batch, total, models.pop() if len(models) == 1 else None, reserve)
         return []
 
     async def _insert(self, batch: Batch, rows: Sequence[Row]) -> bool:
@@ -112,7 +120,7 @@ class Reading:
             )  # fmt: skip
 
 
-async def _ahead(lines: Lines) -> AsyncIterator[list[Row]]:
+async def _ahead(lines: Lines) -> AsyncGenerator[list[Row], None]:
     """The portions; the next is read while one is inserted."""
     reading = asyncio.ensure_future(in_thread(lines.portion))
     try:

@@ -22,6 +22,8 @@ OURS = (
 # OpenAI's bounds of `output_expires_after.seconds`: an hour to thirty days.
 LEAST_LIFE_S, MOST_LIFE_S = 3_600, 2_592_000
 MOST_PRIORITY = 100
+# Nobody spends more: what is larger is a slip, or no number to reckon with.
+MOST_COST = 1e12
 WINDOW = "24h"
 
 
@@ -128,7 +130,7 @@ def max_cost_of(given: Mapping[str, object]) -> float | None:
     Raises:
         InvalidRequest: it is no such number.
     """
-    return _number(given, "max_cost", 0.0, float("inf"))
+    return _number(given, "max_cost", 0.0, MOST_COST)
 
 
 def max_failed_ratio_of(given: Mapping[str, object]) -> float | None:
@@ -145,8 +147,8 @@ def _number(given: Mapping[str, object], name: str, above: float, most: float) -
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not above < value <= most:
-        bound = f" and at most {most:g}" if most < float("inf") else ""
-        raise InvalidRequest(name, f"is {shown(value)}", f"give a number above {above:g}{bound}")
+        remedy = f"give a number above {above:g} and at most {most:g}"
+        raise InvalidRequest(name, f"is {shown(value)}", remedy)
     return float(value)
 
 

@@ -36,10 +36,12 @@ class Released(Struct, frozen=True):
     Attributes:
         ids: of the jobs to be woken, by batch.
         spent: batches of which nothing is left to be released, and nothing runs.
+        processes: how many live ones run bulk jobs.
     """
 
     ids: Mapping[str, Sequence[str]]
     spent: Sequence[str]
+    processes: int = 0
 
 
 # How many rows of each batch are to be released, by id, of so many in all.
@@ -69,7 +71,8 @@ class Dispatching(Side):
             claimants = await _claimants(session)
             if not claimants:
                 return Released({}, [])
-            room = await _slots(session) - await _taken(session, claimants)
+            slots, processes = await _slots(session)
+            room = slots - await _taken(session, claimants)
             runnable = [each for each in claimants if _is_running(each.batch)]
             shares = share(runnable, room)
             found = {
@@ -79,7 +82,8 @@ class Dispatching(Side):
             }
         released = {id: ids for id, ids in found.items() if ids}
         idle = {each.batch.id for each in runnable if each.released == 0}
-        return Released(released, sorted(idle & (found.keys() - released.keys())))
+        spent = sorted(idle & (found.keys() - released.keys()))
+        return Released(released, spent, processes)
 
     async def _is_alone(self, session: AsyncSession) -> bool:
         """Whether this is the only dispatch; in SQLite every transaction is."""
@@ -97,9 +101,11 @@ class Dispatching(Side):
             update(Job)
             .where(Job.id.in_(select(chosen.c.id)))
             .values(held=False, wake_at=clock(FIRST_REWAKE_S), wakes=1)
-            .returning(Job.id)
+            .returning(Job.batch_row, Job.id)
         )
-        return list(await session.scalars(statement))
+        found = await session.execute(statement)
+        # PostgreSQL returns them in any order.
+        return [id for _, id in sorted(found, key=lambda row: row[0] or 0)]
 
 
 def _is_running(batch: Batch) -> bool:
@@ -130,10 +136,12 @@ async def _recent(session: AsyncSession, batch: Batch) -> Recent:
     return await recent(session, batch) if limited else Recent()
 
 
-async def _slots(session: AsyncSession) -> int:
-    """How many bulk jobs the live processes are ready for."""
-    alive = Process.lease_until > clock()
-    return await session.scalar(select(func.sum(Process.bulk_slots)).where(alive)) or 0
+async def _slots(session: AsyncSession) -> tuple[int, int]:
+    """How many bulk jobs the live processes are ready for, and how many processes these are."""
+    ready = Process.lease_until > clock(), Process.bulk_slots > 0
+    found = select(func.sum(Process.bulk_slots), func.count()).where(*ready)
+    slots, processes = (await session.execute(found)).one()
+    return slots or 0, processes
 
 
 async def _taken(session: AsyncSession, claimants: Sequence[Claimant]) -> int:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from tenacity import (
@@ -24,6 +24,12 @@ LAST_STATEMENTS_S = 5.0
 PATIENCE_S = 3.0
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 1.0
 
+# A session lives as long as its statements: there is nothing in it that an UPDATE would make stale.
+_SESSION: dict[str, Any] = {
+    "expire_on_commit": False,
+    "execution_options": {"synchronize_session": False},
+}
+
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S", bound="Side")
@@ -34,8 +40,8 @@ class Side:
 
     def __init__(self, engine: AsyncEngine) -> None:
         whole = engine.execution_options(**{TRANSACTION: True})
-        self._session = async_sessionmaker(engine, expire_on_commit=False)
-        self._transaction = async_sessionmaker(whole, expire_on_commit=False)
+        self._session = async_sessionmaker(engine, **_SESSION)
+        self._transaction = async_sessionmaker(whole, **_SESSION)
         self._under_way: set[asyncio.Task[object]] = set()
 
     async def aclose(self) -> None:

@@ -98,9 +98,11 @@ class Sweeping(Portions):
     async def overdue(self, limit: int) -> Sequence[Job]:
         """Queued jobs past their deadline: failed with category `deadline`, the attempt raised.
 
-        A job in progress is ended at its deadline by its holder, who keeps its text.
+        A job in progress is ended at its deadline by its holder, who keeps its text; a row of a
+        batch with the batch, which expires before it.
         """
-        where = Job.state == JobState.QUEUED.value, Job.deadline_at <= clock()
+        late = Job.state == JobState.QUEUED.value, Job.deadline_at <= clock()
+        where = *late, Job.batch_id.is_(None)
         changes = {
             "state": JobState.FAILED.value,
             "attempt": Job.attempt + 1,

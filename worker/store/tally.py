@@ -57,11 +57,12 @@ class Tally(msgspec.Struct):
         self._spend(job.cost)
         if not job.superseded:
             self._count(job, 1)
-            self._use(job.usage or {})
+            self._use(job.usage or {}, 1)
 
     def withdraw(self, job: Job) -> None:
         """A failed row that was counted is tried again. What it has cost stays."""
         self._count(job, -1)
+        self._use(job.usage or {}, -1)
 
     def _count(self, job: "Job | Any", by: int) -> None:
         if job.state in DONE:
@@ -79,12 +80,12 @@ class Tally(msgspec.Struct):
             self.priced += 1
             self.highest = max(self.highest, cost)
 
-    def _use(self, usage: Mapping[str, object]) -> None:
-        self.input_tokens += _tokens(usage, "prompt_tokens")
-        self.output_tokens += _tokens(usage, "completion_tokens")
-        self.cached_tokens += _tokens(usage.get("prompt_tokens_details"), "cached_tokens")
+    def _use(self, usage: Mapping[str, object], by: int) -> None:
+        self.input_tokens += by * _tokens(usage, "prompt_tokens")
+        self.output_tokens += by * _tokens(usage, "completion_tokens")
+        self.cached_tokens += by * _tokens(usage.get("prompt_tokens_details"), "cached_tokens")
         details = usage.get("completion_tokens_details")
-        self.reasoning_tokens += _tokens(details, "reasoning_tokens")
+        self.reasoning_tokens += by * _tokens(details, "reasoning_tokens")
 
 
 def _tokens(counts: object, name: str) -> int:

@@ -3,6 +3,7 @@ again, told of; and batches led to their end.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, exists, insert, literal, select, tuple_, update
@@ -98,8 +99,9 @@ class Tending(Side):
                     tally.withdraw(job)
                 job.superseded = True
             row.tally = tally.document()
-            again = [_once_more(job, id) for job, id in zip(failed, new_ids, strict=False)]
-            await session.execute(insert(Job), again)
+            now = await session.scalar(select(clock()))
+            pairs = zip(failed, new_ids, strict=False)
+            await session.execute(insert(Job), [_once_more(job, id, now) for job, id in pairs])
             return len(failed)
 
     @unbroken
@@ -163,10 +165,10 @@ _SAME = (
 )  # fmt: skip
 
 
-def _once_more(job: Job, id: str) -> dict[str, object]:
+def _once_more(job: Job, id: str, now: datetime | None) -> dict[str, object]:
     """The columns of a failed row's next generation."""
     same = {name: getattr(job, name) for name in _SAME}
-    own = {"id": id, "generation": job.generation + 1, "held": True, "wake_at": clock()}
+    own = {"id": id, "generation": job.generation + 1, "held": True, "wake_at": now}
     return {**same, **own, "state": JobState.QUEUED.value}
 
 

@@ -1,0 +1,116 @@
+"""Rows as lines of OpenAI's files: what was answered, what failed, and what was never run."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from models import Job, JobState
+from tests.batches import BODY, CHAT
+from tests.jobs import ended
+from worker.batch.results import line_of
+from worker.errors import Category
+from worker.store import EXPIRED
+
+USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+
+
+def job(state: JobState = JobState.COMPLETED, **columns: Any) -> Job:
+    now = datetime(2026, 6, 1, tzinfo=UTC)
+    known: dict[str, Any] = {
+        "id": "job_7",
+        "custom_id": "row-7",
+        "model": "sim",
+        "request": BODY,
+        "lane": "bulk",
+    }
+    known |= {"created_at": now, "started_at": now, "finished_at": now, "attempt": 1, "length": 0}
+    made = Job(**known)
+    ended(made, state=state)
+    for name, value in columns.items():
+        setattr(made, name, value)
+    return made
+
+
+def line(row: Job, endpoint: str = CHAT) -> tuple[bool, dict[str, Any]]:
+    is_output, content = line_of(row, endpoint)
+    assert content.endswith(b"\n") and content.count(b"\n") == 1
+    document = msgspec.json.decode(content)
+    assert document.keys() == {"id", "custom_id", "response", "error"}
+    assert (document["id"], document["custom_id"]) == ("batch_req_7", "row-7")
+    return is_output, document
+
+
+@pytest.mark.parametrize("state", [JobState.COMPLETED, JobState.INCOMPLETE])
+def test_a_chat_is_answered_by_a_completion(state: JobState) -> None:
+    is_output, document = line(job(state, usage=USAGE, upstream_request_id="req-1"))
+    assert is_output and document["error"] is None
+    response = document["response"]
+    assert (response["status_code"], response["request_id"]) == (200, "req-1")
+    assert response["body"]["object"] == "chat.completion"
+    assert response["body"]["choices"][0]["message"]["content"] == "done"
+    assert response["body"]["usage"]["total_tokens"] == 10
+
+
+def test_a_response_is_answered_by_a_response() -> None:
+    row = job(response_fields={"instructions": "Be brief."})
+    is_output, document = line(row, "/v1/responses")
+    body = document["response"]["body"]
+    assert is_output and body["object"] == "response"
+    assert (body["instructions"], body["status"]) == ("Be brief.", "completed")
+
+
+def test_texts_with_line_feeds_stay_on_one_line() -> None:
+    text = "one\ntwo\r\n\u2028three"
+    row = ended(job(), text=text)
+    _, document = line(row)
+    assert document["response"]["body"]["choices"][0]["message"]["content"] == text
+
+
+def test_a_row_that_failed_tells_the_upstreams_own_words() -> None:
+    row = job(
+        JobState.FAILED,
+        error_category="rate_limit",
+        error_code="tokens",
+        error_status=429,
+        error_message="too many tokens",
+    )
+    is_output, document = line(row)
+    assert not is_output and document["error"] is None
+    response = document["response"]
+    assert (response["status_code"], response["request_id"]) == (429, "job_7")
+    error = response["body"]["error"]
+    assert (error["code"], error["message"]) == ("tokens", "too many tokens")
+    assert error["type"] == "rate_limit_error" and error["param"] is None
+
+
+@pytest.mark.parametrize("category", list(Category))
+def test_every_failure_has_an_http_status(category: Category) -> None:
+    is_output, document = line(job(JobState.FAILED, error_category=category.value))
+    assert not is_output and document["error"] is None
+    assert 400 <= document["response"]["status_code"] <= 599
+    assert document["response"]["body"]["error"]["message"]
+
+
+def test_an_error_within_a_stream_does_not_look_like_success() -> None:
+    row = job(JobState.FAILED, error_category="server", error_status=200)
+    assert line(row)[1]["response"]["status_code"] == 500
+
+
+def test_a_row_that_was_never_run_has_no_response() -> None:
+    expired = job(
+        JobState.FAILED, error_category="deadline", error_code=EXPIRED, error_message="too late"
+    )
+    assert line(expired) == (
+        False,
+        {
+            "id": "batch_req_7",
+            "custom_id": "row-7",
+            "response": None,
+            "error": {"code": "batch_expired", "message": "too late"},
+        },
+    )
+    is_output, document = line(job(JobState.CANCELLED))
+    assert not is_output and document["response"] is None
+    assert document["error"]["code"] == "batch_cancelled" and document["error"]["message"]
