@@ -7,7 +7,7 @@ import msgspec
 
 from worker.batch.request import CHAT
 from worker.errors import InvalidRequest
-from worker.text import repair_document
+from worker.text import repair, repair_document
 
 PLACEHOLDER = "{prompt}"
 # How the ids of lines begin; their number follows.
@@ -27,7 +27,7 @@ class Form:
         self, body: Mapping[str, object], endpoint: str, placeholder: str = PLACEHOLDER
     ) -> None:
         # In JSON it can stand in texts only: its characters are none that texts have to escape.
-        self._pieces = msgspec.json.encode(repair_document(dict(body))).split(placeholder.encode())
+        self._pieces = msgspec.json.encode(body).split(placeholder.encode())
         self._url = msgspec.json.encode(endpoint)
 
     def line(self, number: int, prompt: str) -> bytes:
@@ -58,7 +58,7 @@ def plain_form(endpoint: str, model: str, system: str | None, params: Mapping[st
             asked["instructions"] = system
     for name in params.keys() & asked.keys():
         raise InvalidRequest("--param", f"sets {name}", "use --model, --system or --template")
-    return Form({**params, **asked}, endpoint, prompt)
+    return Form(_repaired({**params, **asked}), endpoint, prompt)
 
 
 def template_of(content: bytes) -> dict[str, object]:
@@ -68,14 +68,18 @@ def template_of(content: bytes) -> dict[str, object]:
         InvalidRequest: it is no JSON object, or has no place for the prompt.
     """
     try:
-        body = msgspec.json.decode(content, type=dict[str, object])
+        body = _repaired(msgspec.json.decode(content, type=dict[str, object]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problem = f"is no request body ({_reason(error)})"
         raise InvalidRequest("--template", problem, "write it as a JSON object") from None
-    if PLACEHOLDER.encode() not in msgspec.json.encode(repair_document(body)):
+    if PLACEHOLDER.encode() not in msgspec.json.encode(body):
         problem = f"has no {PLACEHOLDER} in any text"
         raise InvalidRequest("--template", problem, "write it where the prompt is to be")
     return body
+
+
+def _repaired(body: Mapping[str, object]) -> dict[str, object]:
+    return {repair(name): repair_document(value) for name, value in body.items()}
 
 
 def _reason(error: Exception) -> str:

@@ -39,7 +39,10 @@ def show_all(limit: int, *, json: bool) -> None:
         return
     rows = [_row(*each) for each in listed]
     if sys.stdout.isatty():
-        table = Table(*COLUMNS)
+        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+        for name in COLUMNS:
+            # An id is there to be copied.
+            table.add_column(name, no_wrap=name == "batch")
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
         Console().print(table)

@@ -5,7 +5,7 @@ import math
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
-from models import Batch
+from models import Batch, BatchStatus
 from worker import settings
 from worker.batch.document import batch_object
 from worker.cli.batch.finding import RUNS_WHILE, found
@@ -41,7 +41,7 @@ def resume(id: str, max_cost: float | None, max_failed_ratio: float | None, *, j
     limits = max_cost, max_failed_ratio
     batch, recent = _do(id, lambda client, batch: client.batches.resume(batch, *limits))
     _tell(batch, recent, f"{batch.id} resumed", json)
-    _note()
+    _note(batch)
 
 
 def cancel(id: str, *, json: bool) -> None:
@@ -52,7 +52,7 @@ def cancel(id: str, *, json: bool) -> None:
     """
     batch, recent = _do(id, lambda client, batch: client.batches.cancel(batch))
     _tell(batch, recent, f"{batch.id} {batch.status}", json)
-    _note()
+    _note(batch)
 
 
 def retry(id: str, categories: Sequence[str] | None, *, json: bool) -> None:
@@ -64,7 +64,7 @@ def retry(id: str, categories: Sequence[str] | None, *, json: bool) -> None:
     """
     batch, recent = _do(id, lambda client, batch: client.batches.retry(batch, categories))
     _tell(batch, recent, batch.id, json)
-    _note()
+    _note(batch)
 
 
 def _do(id: str, act: _Act) -> tuple[Batch, Recent | None]:
@@ -84,8 +84,8 @@ def _tell(batch: Batch, recent: Recent | None, sentence: str, json: bool) -> Non
         sys.stdout.write(f"{sentence}\n")
 
 
-def _note() -> None:
-    if settings.load().embedded_redis:
+def _note(batch: Batch) -> None:
+    if settings.load().embedded_redis and not BatchStatus(batch.status).terminal:
         sys.stderr.write(f"{RUNS_WHILE}\n")
 
 
