@@ -74,6 +74,7 @@ def test_what_has_no_price_has_no_cost() -> None:
 
 def test_the_pace_is_that_of_the_last_half_minute() -> None:
     pace = Pace()
+    pace.note(-20.0, 0)
     pace.note(0.0, 0)
     assert (pace.rate, pace.left_s(10)) == (0.0, None)
     pace.note(10.0, 100)

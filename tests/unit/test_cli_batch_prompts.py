@@ -35,7 +35,8 @@ def wish(**given: Any) -> Wish:
     """What `batch submit` was asked for."""
     plain: dict[str, Any] = {
         "file": Path("x"), "text": False, "jsonl": False, "model": None, "system": None,
-        "params": [], "template": None, "endpoint": None, "metadata": [], "terms": {},
+        "params": [], "template": None, "endpoint": None, "metadata": [], "max_cost": None,
+        "max_failed_ratio": None, "terms": {},
     }  # fmt: skip
     return Wish(**{**plain, **given})
 
@@ -187,7 +188,7 @@ def test_the_first_line_tells_the_endpoint(line: bytes, given: str | None, expec
 
 
 def test_terms_that_were_not_given_are_no_fields_of_the_request() -> None:
-    asked = wish(metadata=["run=7"], terms={"priority": 5, "max_cost": None})
+    asked = wish(metadata=["run=7"], terms={"priority": 5, "webhook": None})
     assert batch_request(asked, head(b"hello"), "file-1", prompts=True) == {
         "input_file_id": "file-1",
         "endpoint": CHAT,

@@ -1,6 +1,7 @@
 """`deltaworks batch`: a file of many jobs, watched, looked up, steered and saved."""
 
 import json
+import signal
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.commands import Deltaworks, Ended, read_errors, read_line
+from tests.commands import COMMAND, Deltaworks, Ended, read_errors, read_line
 from tests.processes import PATIENCE_S, await_nothing_left, eventually
 from tests.stack import chat
 
@@ -231,10 +232,24 @@ def test_sigterm_detaches_from_a_batch_in_a_pipe(deltaworks: Deltaworks) -> None
     assert deltaworks("batch", "cancel", id).returncode == 0
 
 
+def test_who_watches_a_batch_that_no_worker_reads_is_told(home: Path, redis_url: str) -> None:
+    deltaworks = Deltaworks(home, DELTAWORKS_REDIS_URL=redis_url)
+    id = submitted(deltaworks, b"hello\n", "--model", FAST)
+    with deltaworks.start("batch", "watch", id) as watching:
+        assert watching.stderr is not None
+        assert watching.stderr.readline() == b"validating\n"
+        assert b"no worker has read the file yet" in watching.stderr.readline()
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(PATIENCE_S) == 5
+        assert f"the batch goes on: deltaworks batch watch {id}" in read_errors(watching)
+
+
 def test_the_command_for_the_end_changes_no_exit_code(deltaworks: Deltaworks) -> None:
     id = submitted(deltaworks, b"hello\n", "--model", FAST)
-    ended = deltaworks("batch", "watch", id, "--on-end", "exit 7")
-    assert ended.returncode == 0
+    # It may be a command of ours, in a home whose worker runs.
+    another = " ".join([*COMMAND, "run", "hello", "--model", FAST])
+    ended = deltaworks("batch", "watch", id, "--on-end", f"{another} && exit 7")
+    assert ended.returncode == 0 and ended.stdout.startswith("[simulated]")
     assert "--on-end ended with 7" in ended.stderr
 
 
@@ -249,9 +264,10 @@ def test_the_command_for_the_end_changes_no_exit_code(deltaworks: Deltaworks) ->
         (["--completion-window", "soon"], "completion_window: is 'soon'"),
         (["--run-window", "always"], "run_window: is 'always'"),
         (["--priority", "101"], "priority: is 101"),
-        (["--max-cost", "0"], "max_cost: is 0.0"),
+        (["--max-cost", "0"], "--max-cost: is 0; give a number above 0"),
+        (["--max-cost", "inf"], "--max-cost: is inf"),
         (["--max-cost", "1"], "has no price, and the batch has max_cost"),
-        (["--max-failed-ratio", "2"], "max_failed_ratio: is 2.0"),
+        (["--max-failed-ratio", "2"], "--max-failed-ratio: is 2"),
         (["--webhook", "https://example.org"], "webhook: cannot be signed here"),
         (["--template", "/no/file"], "--template: /no/file cannot be read"),
         (["--template", __file__], "--template: is no request body"),

@@ -82,12 +82,12 @@ def submit(  # noqa: PLR0913, PLR0917 - one for each option
         template=template,
         endpoint=endpoint,
         metadata=metadata or [],
+        max_cost=max_cost,
+        max_failed_ratio=max_failed_ratio,
         terms={
             "completion_window": completion_window,
             "run_window": run_window,
             "priority": priority,
-            "max_cost": max_cost,
-            "max_failed_ratio": max_failed_ratio,
             "webhook": webhook,
         },
     )

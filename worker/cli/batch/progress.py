@@ -141,6 +141,8 @@ class Pace:
 
     def note(self, at_s: float, done: int) -> None:
         """So many rows had ended by then, in seconds of any clock."""
+        if self._seen and self._seen[-1][1] == done == 0:
+            self._seen.clear()  # how long the first row took says little of the others
         self._seen.append((at_s, done))
         while len(self._seen) > 2 and self._seen[1][0] <= at_s - RATE_S:
             self._seen.popleft()

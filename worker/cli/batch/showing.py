@@ -20,7 +20,7 @@ from worker.runtime import Client, open_client_runtime
 from worker.store import Recent
 from worker.submission import TENANT
 
-COLUMNS = ("batch", "created", "state", "rows", "completed", "failed", "cost")
+COLUMNS = ("batch", "created", "state", "ended", "failed", "cost")
 # Of the batch, what `status` prints as one line each where it is set.
 SHOWN = (
     "endpoint", "model", "completion_window", "run_window", "priority", "max_failed_ratio",
@@ -88,10 +88,9 @@ def _row(batch: Batch, recent: Recent | None) -> list[str]:
     progress = progress_of(batch, recent, datetime.now(UTC))
     return [
         batch.id,
-        _moment(batch.created_at),
+        f"{batch.created_at.astimezone():%m-%d %H:%M}",
         progress.phase,
-        words.count(progress.total),
-        words.count(progress.completed),
+        f"{progress.done:,}/{progress.total:,}",
         words.count(progress.failed),
         "" if progress.cost is None else words.money(progress.cost),
     ]

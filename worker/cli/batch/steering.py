@@ -1,7 +1,6 @@
 """`batch pause`, `resume`, `cancel` and `retry`."""
 
 import asyncio
-import math
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -10,8 +9,8 @@ from worker import settings
 from worker.batch.document import batch_object
 from worker.cli.batch.finding import RUNS_WHILE, found
 from worker.cli.batch.showing import with_recent
+from worker.cli.batch.wish import check_limits
 from worker.cli.jobs import print_json
-from worker.errors import InvalidRequest
 from worker.logs import log_as_command
 from worker.runtime import Client, open_client_runtime
 from worker.store import Recent
@@ -36,8 +35,7 @@ def resume(id: str, max_cost: float | None, max_failed_ratio: float | None, *, j
         InvalidRequest: a limit is none.
         DeltaworksError: there is no such batch, or it has ended.
     """
-    _check_limit("--max-cost", max_cost, math.inf)
-    _check_limit("--max-failed-ratio", max_failed_ratio, 1.0)
+    check_limits(max_cost, max_failed_ratio)
     limits = max_cost, max_failed_ratio
     batch, recent = _do(id, lambda client, batch: client.batches.resume(batch, *limits))
     _tell(batch, recent, f"{batch.id} resumed", json)
@@ -87,9 +85,3 @@ def _tell(batch: Batch, recent: Recent | None, sentence: str, json: bool) -> Non
 def _note(batch: Batch) -> None:
     if settings.load().embedded_redis and not BatchStatus(batch.status).terminal:
         sys.stderr.write(f"{RUNS_WHILE}\n")
-
-
-def _check_limit(option: str, given: float | None, most: float) -> None:
-    if (given is not None and not 0 < given <= most) or given == math.inf:
-        bound = f" and at most {most:g}" if most < math.inf else ""
-        raise InvalidRequest(option, f"is {given:g}", f"give a number above 0{bound}")

@@ -10,7 +10,7 @@ from models import Batch, BatchStatus
 from worker.app import sweep_soon
 from worker.cli.batch.finding import found
 from worker.cli.batch.views import View, view
-from worker.cli.embedded import joining_worker
+from worker.cli.embedded import BATCH, BATCH_TOLD, joining_worker
 from worker.cli.exits import ExitCode, drop_output
 from worker.cli.watch import received_signals, stop
 from worker.errors import StoreAway
@@ -28,7 +28,6 @@ OUTCOMES = {
     BatchStatus.EXPIRED: ExitCode.FAILED,
     BatchStatus.CANCELLED: ExitCode.CANCELLED,
 }
-ENVIRONMENT = "DELTAWORKS_BATCH_"
 
 
 def watch(id: str, on_end: str | None, *, json: bool) -> int:
@@ -152,13 +151,9 @@ async def _watch(id: str, json: bool) -> tuple[ExitCode, Batch | None]:
 def _run(command: str, batch: Batch) -> None:
     """Run what its owner wished for the end, with the batch in its environment."""
     tally = Tally.of(batch.tally)
-    told = {
-        "ID": batch.id,
-        "STATUS": batch.status,
-        "COMPLETED": str(tally.completed),
-        "FAILED": str(tally.failed),
-    }
-    env = {**os.environ, **{ENVIRONMENT + name: value for name, value in told.items()}}
+    told = batch.id, batch.status, str(tally.completed), str(tally.failed)
+    named = {f"{BATCH}{name}": value for name, value in zip(BATCH_TOLD, told, strict=True)}
+    env = {**os.environ, **named}
     ended = subprocess.run(command, shell=True, env=env, check=False)  # noqa: S602 - is its purpose
     if ended.returncode:
         sys.stderr.write(f"--on-end ended with {ended.returncode}\n")

@@ -1,5 +1,6 @@
 """What the options of `batch submit` ask for, as a request for a batch."""
 
+import math
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """The options as they were given.
 
     Attributes:
-        terms: fields of the request for a batch, by name; None where they were not given.
+        terms: other fields of the request for a batch, by name; None where they were not given.
     """
 
     file: Path
@@ -26,6 +27,8 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     template: Path | None
     endpoint: str | None
     metadata: list[str]
+    max_cost: float | None
+    max_failed_ratio: float | None
     terms: dict[str, object]
 
 
@@ -58,7 +61,9 @@ def batch_request(wish: Wish, head: Head, file_id: str, *, prompts: bool) -> dic
     Raises:
         InvalidRequest: names the option at fault.
     """
-    terms = {name: given for name, given in wish.terms.items() if given is not None}
+    check_limits(wish.max_cost, wish.max_failed_ratio)
+    limits = {"max_cost": wish.max_cost, "max_failed_ratio": wish.max_failed_ratio}
+    terms = {name: given for name, given in (wish.terms | limits).items() if given is not None}
     metadata = dict(pair(given, "--metadata") for given in wish.metadata)
     return {
         "input_file_id": file_id,
@@ -67,6 +72,19 @@ def batch_request(wish: Wish, head: Head, file_id: str, *, prompts: bool) -> dic
         **({"metadata": metadata} if metadata else {}),
         **terms,
     }
+
+
+def check_limits(max_cost: float | None, max_failed_ratio: float | None) -> None:
+    """Check the limits that a batch is given, now or when it is resumed.
+
+    Raises:
+        InvalidRequest: one of them is none.
+    """
+    if max_cost is not None and not 0 < max_cost < math.inf:
+        raise InvalidRequest("--max-cost", f"is {max_cost:g}", "give a number above 0")
+    if max_failed_ratio is not None and not 0 < max_failed_ratio <= 1:
+        problem = f"is {max_failed_ratio:g}"
+        raise InvalidRequest("--max-failed-ratio", problem, "give a number above 0, at most 1")
 
 
 def _endpoint(wish: Wish, head: Head, prompts: bool) -> object:
