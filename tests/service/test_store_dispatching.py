@@ -222,13 +222,13 @@ async def test_without_a_batch_in_progress_nobody_is_asked(store: Store) -> None
 
 
 async def test_wake_ups_carry_few_rows_and_end_where_the_broker_takes_none(store: Store) -> None:
-    assert [len(each) for each in portions([str(n) for n in range(500)])] == [16] * 31 + [4]
-    assert [len(each) for each in portions([str(n) for n in range(20)])] == [3] * 6 + [2]
-    assert [len(each) for each in portions(["1"])] == [1] and portions([]) == []
+    assert [len(each) for each in portions([str(n) for n in range(500)], 1)] == [16] * 31 + [4]
+    assert [len(each) for each in portions([str(n) for n in range(20)], 3)] == [4] * 5
+    assert [len(each) for each in portions(["1"], 9)] == [1] and portions([], 0) == []
     await numbered(store, 20)
     await store.holds.present(30, bulk_slots=20)
     woken = Woken(store, takes=False)
-    assert await woken.turn() == [0, 1, 2]  # the others' wake-ups come by themselves
+    assert await woken.turn() == list(range(10))  # the others' wake-ups come by themselves
 
 
 async def test_held_rows_are_not_woken_and_released_ones_only_after_a_minute(

@@ -51,6 +51,8 @@ class Dispatcher:
                 await self.turn()
             except StoreAway as away:
                 logger.warning("rows are not released: %s", away)
+            except Exception:  # not even a fault of ours may end a process that streams
+                logger.exception("rows are not released")
             await asyncio.sleep(PAUSE_S)
 
     async def turn(self) -> int:

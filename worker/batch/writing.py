@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from models import Batch, BatchStatus, File, Job
 from worker.batch.request import BATCH
 from worker.batch.results import line_of
+from worker.errors import Category
 from worker.files import Storage, in_thread
 from worker.files.storage import Writable
 from worker.settings import Settings
@@ -46,9 +47,14 @@ class Files:
             self.tally.add(job)
             if job.superseded:
                 continue
-            self.expired = self.expired or job.error_code == EXPIRED
+            self.expired = self.expired or self._is_late(job)
             is_output, line = line_of(job, self._batch.endpoint)
             self._write(OUTPUT if is_output else ERRORS, line)
+
+    def _is_late(self, job: Job) -> bool:
+        """Whether the batch's time was over before the row had ended well."""
+        is_late = job.finished_at is not None and job.finished_at >= self._batch.expires_at
+        return job.error_code == EXPIRED or (job.error_category == Category.DEADLINE and is_late)
 
     def _write(self, kind: str, line: bytes) -> None:
         if kind not in self._open:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from worker import __version__
-from worker.cli import policy
+from worker.cli import batch, policy
 
 app = typer.Typer(
     add_completion=False,
@@ -23,6 +23,7 @@ _JOBS, _PROCESSES = "Jobs", "Processes"
 database = typer.Typer(no_args_is_help=True, help="The database's schema.")
 upstreams = typer.Typer(help="Where requests go, what stands against it, and lifting that.")
 keys = typer.Typer(no_args_is_help=True, help="Who may use the gateway.")
+app.add_typer(batch.app, name="batch", rich_help_panel=_JOBS)
 app.add_typer(database, name="db", rich_help_panel=_PROCESSES)
 app.add_typer(keys, name="keys", rich_help_panel=_PROCESSES)
 app.add_typer(policy.app, name="policy", rich_help_panel=_PROCESSES)

@@ -35,7 +35,7 @@ def document(asked: Request) -> dict[str, object]:
     """
     if asked.whole is not None:
         return _whole(asked)
-    body: dict[str, object] = dict(_parameter(given) for given in asked.params)
+    body: dict[str, object] = dict(parameter(given) for given in asked.params)
     for name in body.keys() & {"model", "messages"}:
         raise InvalidRequest("--param", f"sets {name}", "use --model, --system and PROMPT for it")
     body["messages"] = _messages(asked)
@@ -46,7 +46,7 @@ def document(asked: Request) -> dict[str, object]:
         "idempotency_key": asked.idempotency_key,
         "scheduled_at": asked.scheduled_at,
         "deadline_at": asked.deadline_at,
-        "metadata": dict(_pair(given, "--metadata") for given in asked.metadata),
+        "metadata": dict(pair(given, "--metadata") for given in asked.metadata),
     }
     return {"request": body} | {name: given for name, given in optional.items() if given}
 
@@ -92,15 +92,25 @@ def _read(path: Path, option: str) -> str:
         raise InvalidRequest(option, problem, "convert it") from None
 
 
-def _pair(given: str, option: str) -> tuple[str, str]:
+def pair(given: str, option: str) -> tuple[str, str]:
+    """The name and the value of `NAME=VALUE`.
+
+    Raises:
+        InvalidRequest: one of them is missing.
+    """
     name, separator, value = given.partition("=")
     if not name or not separator:
         raise InvalidRequest(option, f"has no name or no value: {name[:40]!r}", "write name=value")
     return name, value
 
 
-def _parameter(given: str) -> tuple[str, object]:
-    name, value = _pair(given, "--param")
+def parameter(given: str) -> tuple[str, object]:
+    """A request parameter of `NAME=VALUE`: JSON, or else text.
+
+    Raises:
+        InvalidRequest: the name or the value is missing.
+    """
+    name, value = pair(given, "--param")
     try:
         return name, msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeEncodeError):  # then it is meant as text

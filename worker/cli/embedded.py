@@ -20,7 +20,10 @@ from worker.settings import Settings
 WORKER, GATEWAY = "worker", "gateway"
 # Variables of these names decide what the worker does; the model is the command line's own.
 PREFIXES = ("DELTAWORKS_", "OPENAI_")
-LEFT_OUT = frozenset({"DELTAWORKS_MODEL"})
+# And what `batch watch` tells its command at the end of a batch is no setting.
+BATCH = "DELTAWORKS_BATCH_"
+BATCH_TOLD = ("ID", "STATUS", "COMPLETED", "FAILED")
+LEFT_OUT = frozenset({"DELTAWORKS_MODEL", *(f"{BATCH}{name}" for name in BATCH_TOLD)})
 
 
 def join_worker(settings: Settings) -> Membership:

@@ -46,18 +46,18 @@ class Watch:
         """
         reading = asyncio.create_task(self._read(after))
         reminding = asyncio.create_task(self._remind())
-        with _signals() as signals:
+        with received_signals() as signals:
             try:
                 received = await self._first(reading, signals)
                 if received is None:
                     return await reading
-                await _stop(reading, reminding)
+                await stop(reading, reminding)
                 return await self._turn_away(received, signals)
             except BrokenPipeError:
                 drop_output()
                 return ExitCode.DETACHED
             finally:
-                await _stop(reading, reminding)
+                await stop(reading, reminding)
 
     async def _read(self, after: Cursor) -> ExitCode:
         async with aclosing(self._client.follower.follow(self._job.id, after)) as events:
@@ -79,7 +79,7 @@ class Watch:
         signalled = asyncio.create_task(signals.get())
         await asyncio.wait((reading, signalled), return_when=asyncio.FIRST_COMPLETED)
         if reading.done():
-            await _stop(signalled)
+            await stop(signalled)
             return None
         return signalled.result()
 
@@ -134,7 +134,7 @@ class Watch:
 
 
 @contextmanager
-def _signals() -> "Iterator[asyncio.Queue[int]]":
+def received_signals() -> "Iterator[asyncio.Queue[int]]":
     """SIGINT and SIGTERM as they come."""
     loop = asyncio.get_running_loop()
     received: asyncio.Queue[int] = asyncio.Queue()
@@ -147,7 +147,8 @@ def _signals() -> "Iterator[asyncio.Queue[int]]":
             loop.remove_signal_handler(number)
 
 
-async def _stop(*tasks: "asyncio.Task[object]") -> None:
+async def stop(*tasks: "asyncio.Task[object]") -> None:
+    """Cancel the tasks, and wait for their ends."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

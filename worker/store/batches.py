@@ -101,9 +101,12 @@ class Batches(Side):
 
         Returns:
             Whether that was new: a batch that is paused already keeps its reason, unless it was
-            to go on by itself.
+            to go on by itself, and sooner.
         """
-        runs = or_(Batch.paused_at.is_(None), Batch.paused_until.is_not(None))
+        goes_on = [Batch.paused_until.is_not(None)]
+        if until is not None:
+            goes_on.append(Batch.paused_until < until)
+        runs = or_(Batch.paused_at.is_(None), and_(*goes_on))
         values = {
             "paused_at": func.coalesce(Batch.paused_at, clock()),
             "paused_until": until,

@@ -8,12 +8,14 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import aliased
 
 from models import Batch, BatchStatus, Job, JobState, Lane, clock
 from worker.store.batches import failed_of
 from worker.store.side import Side, unbroken
+from worker.store.tally import DONE
 
 
 class Row(NamedTuple):
@@ -128,9 +130,19 @@ class Intake(Side):
     async def failed_rows(
         self, batch: str, categories: Collection[str] | None, after: int, limit: int
     ) -> Sequence[Job]:
-        """A portion of the failed rows of an ended batch, in order, beyond the row `after`."""
+        """A portion of the failed rows of an ended batch, in order, beyond the row `after`.
+
+        Not those that another batch runs again, or has: unless they failed there as well.
+        """
         mine = Job.batch_id == batch, Job.batch_row > after, ~Job.superseded, failed_of(categories)
-        query = select(Job).where(*mine).order_by(Job.batch_row).limit(limit)
+        again = aliased(Job)
+        others = select(Batch.id).where(Batch.retry_of == batch)
+        elsewhere = exists().where(
+            again.batch_id.in_(others),
+            again.batch_row == Job.batch_row,
+            or_(again.finished_at.is_(None), again.state.in_(DONE)),
+        )
+        query = select(Job).where(*mine, ~elsewhere).order_by(Job.batch_row).limit(limit)
         async with self._session() as session:
             return list(await session.scalars(query))
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from tenacity import (
@@ -25,10 +25,7 @@ PATIENCE_S = 3.0
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 1.0
 
 # A session lives as long as its statements: there is nothing in it that an UPDATE would make stale.
-_SESSION: dict[str, Any] = {
-    "expire_on_commit": False,
-    "execution_options": {"synchronize_session": False},
-}
+_UNSYNCHRONIZED = {"synchronize_session": False}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,8 +37,12 @@ class Side:
 
     def __init__(self, engine: AsyncEngine) -> None:
         whole = engine.execution_options(**{TRANSACTION: True})
-        self._session = async_sessionmaker(engine, **_SESSION)
-        self._transaction = async_sessionmaker(whole, **_SESSION)
+        self._session = async_sessionmaker(
+            engine, expire_on_commit=False, execution_options=_UNSYNCHRONIZED
+        )
+        self._transaction = async_sessionmaker(
+            whole, expire_on_commit=False, execution_options=_UNSYNCHRONIZED
+        )
         self._under_way: set[asyncio.Task[object]] = set()
 
     async def aclose(self) -> None:
