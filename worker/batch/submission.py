@@ -105,6 +105,8 @@ class BatchSubmission:
         if batch.status == BatchStatus.IN_PROGRESS:
             await self._retry_running(batch, categories)
         elif batch.status in ended:
+            if not await self._store.intake.failed_rows(batch.id, categories, -1, 1):
+                raise _nothing_failed(batch)
             batch = await self._store.batches.add(_child(batch, categories))
         else:
             raise Conflict(f"batch {batch.id}: is {batch.status}; wait until it runs, or has ended")
@@ -123,12 +125,16 @@ class BatchSubmission:
         ):
             tried += fresh
         if not tried:
-            raise Conflict(f"batch {batch.id}: no row has failed so; nothing is left to be retried")
+            raise _nothing_failed(batch)
 
     def _paused_or_not(self, batch: Batch) -> Batch:
         if batch.status not in (BatchStatus.VALIDATING, BatchStatus.IN_PROGRESS):
             raise Conflict(f"batch {batch.id}: is {batch.status}; nothing of it waits any more")
         return batch
+
+
+def _nothing_failed(batch: Batch) -> Conflict:
+    return Conflict(f"batch {batch.id}: no row has failed so; nothing is left to be retried")
 
 
 def _child(batch: Batch, categories: Collection[str] | None) -> Batch:

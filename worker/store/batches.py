@@ -103,7 +103,7 @@ class Batches(Side):
             Whether that was new: a batch that is paused already keeps its reason, unless it was
             to go on by itself, and sooner.
         """
-        goes_on = [Batch.paused_until.is_not(None)]
+        goes_on: list[ColumnElement[bool]] = [Batch.paused_until.is_not(None)]
         if until is not None:
             goes_on.append(Batch.paused_until < until)
         runs = or_(Batch.paused_at.is_(None), and_(*goes_on))

@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 """Gathers a report's figures: one pass over the rows, of which none is kept."""
 
 import bisect
@@ -193,15 +192,3 @@ def _spread(took: "array[float]") -> Spread:
 
 def _causes(counts: Counter[tuple[str, str | None]]) -> Sequence[Cause]:
     return [Cause(*cause, count) for cause, count in counts.most_common()]
-=======
-"""Figures of a batch from its rows."""
-
-from models import Batch
-from worker.batch.report.figures import Figures
-from worker.store import Store
-
-
-async def gather(store: Store, batch: Batch) -> Figures:
-    """All that a report says of the batch, as it is now."""
-    raise NotImplementedError
->>>>>>> cli
