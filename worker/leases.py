@@ -61,6 +61,7 @@ class Hold:
         """The lease matters no longer."""
         if self._watch is not None:
             self._watch.cancel()
+            self._watch = None  # it holds us, and we it: no circle is left for the collector
 
     def is_lost(self) -> bool:
         """Whether `lose` was called."""

@@ -39,6 +39,7 @@ from worker.policy.retrying import failure
 from worker.routing import Router
 from worker.settings import Settings
 from worker.stream.transcript import Transcript, Verdict
+from worker.tries import tried
 from worker.upstream import Exchange, Limits, Request
 
 logger = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ class Execution:
             reraise=True,
         )
         try:
-            return Ended(await attempts(self._attempt, run))
+            return Ended(await tried(attempts, self._attempt, run))
         except Deferral as deferral:
             return deferral.deferred
         except UpstreamError as error:

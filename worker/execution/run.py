@@ -1,6 +1,7 @@
 """One hold of a job on its way through its attempts."""
 
 from datetime import UTC, datetime
+from functools import partial
 
 from tenacity import RetryCallState
 
@@ -20,7 +21,7 @@ class Run:
     def __init__(self, hold: Hold, course: Course, policy: Policy) -> None:
         self.hold = hold
         self.course = course
-        self.retries = Retries(policy, hold.job, self.left_s)
+        self.retries = Retries(policy, hold.job, partial(_left_s, hold.job))
         self.upstream: Upstream | None = None
         self.exchange: Exchange | None = None
         self.feed: Feed | None = None
@@ -32,7 +33,7 @@ class Run:
 
     def left_s(self) -> float:
         """Seconds until the job's deadline."""
-        return (self.job.deadline_at - datetime.now(UTC)).total_seconds()
+        return _left_s(self.job)
 
     def spent(self) -> float | None:
         """What the current attempt has cost so far (see `costs`)."""
@@ -64,3 +65,7 @@ class Run:
             return False
         refusing = isinstance(decision, Suspend)
         return self.left_s() > 0 and self.course.turn_from(self.upstream, refusing=refusing)
+
+
+def _left_s(job: Job) -> float:
+    return (job.deadline_at - datetime.now(UTC)).total_seconds()

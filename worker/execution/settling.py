@@ -19,11 +19,14 @@ from worker.errors import HoldLost, StoreAway, UpstreamError
 from worker.leases import Hold
 from worker.spool import Spool
 from worker.store import Holds, Settlement
+from worker.tries import tried
 
 logger = logging.getLogger(__name__)
 
 # The limits of the pauses between tries, of which each is any part of its limit.
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.1, 2.0
+_IF_AWAY = retry_if_exception_type(StoreAway)
+_PAUSES = wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LAST_PAUSE_S)
 # How long the one try may take that is made where the lease cannot be trusted any more.
 LAST_TRY_S = 2.0
 
@@ -132,19 +135,22 @@ class Settling:
 
 async def _insist(hold: Hold, write: Write) -> None:
     unsure = False
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type(StoreAway),
-        wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LAST_PAUSE_S),
+
+    async def once_more() -> bool:
+        nonlocal unsure
+        try:
+            return await _in_time(hold, write(unsure))
+        except StoreAway as away:
+            unsure = unsure or away.unsure
+            raise
+
+    retrying = AsyncRetrying(
+        retry=_IF_AWAY,
+        wait=_PAUSES,
         stop=lambda _: hold.over or hold.trusted_s() <= 0,
         reraise=True,
-    ):
-        with attempt:
-            try:
-                held = await _in_time(hold, write(unsure))
-            except StoreAway as away:
-                unsure = unsure or away.unsure
-                raise
-    if not held:
+    )
+    if not await tried(retrying, once_more):
         raise HoldLost
 
 

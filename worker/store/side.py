@@ -16,6 +16,7 @@ from tenacity import (
 from worker.errors import StoreAway
 from worker.store.engine import TRANSACTION
 from worker.store.failures import translated
+from worker.tries import tried
 
 # How long statements whose caller has gone may still take when the store is closed.
 LAST_STATEMENTS_S = 5.0
@@ -24,6 +25,9 @@ LAST_STATEMENTS_S = 5.0
 PATIENCE_S = 3.0
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 1.0
 
+_IF_AWAY = retry_if_exception_type(StoreAway)
+_PAUSES = wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LAST_PAUSE_S)
+_PATIENCE = stop_after_delay(PATIENCE_S)
 # A session lives as long as its statements: there is nothing in it that an UPDATE would make stale.
 _UNSYNCHRONIZED = {"synchronize_session": False}
 
@@ -111,17 +115,15 @@ def _shielded(
 
 async def _repeated(write: Callable[[bool], Coroutine[object, object, R]]) -> R:
     unsure = False
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type(StoreAway),
-        wait=wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LAST_PAUSE_S),
-        stop=stop_after_delay(PATIENCE_S),
-        reraise=True,
-    ):
-        with attempt:
-            try:
-                with translated():
-                    return await write(unsure)
-            except StoreAway as away:
-                unsure = away.unsure = unsure or away.unsure
-                raise
-    raise AssertionError("the last try raises")
+
+    async def once_more() -> R:
+        nonlocal unsure
+        try:
+            with translated():
+                return await write(unsure)
+        except StoreAway as away:
+            unsure = away.unsure = unsure or away.unsure
+            raise
+
+    retrying = AsyncRetrying(retry=_IF_AWAY, wait=_PAUSES, stop=_PATIENCE, reraise=True)
+    return await tried(retrying, once_more)

@@ -166,6 +166,9 @@ class Exchange:
     ) -> bool:
         take = partial(self._take, patience, grew)
         body: Body = response.extensions["body"]
+        # httpx's own stream holds the response, which holds it: only the garbage collector would
+        # find them.
+        response.stream = body
         if response.headers.get("content-encoding", "identity") == "identity":
             if await body.push(take):
                 await _drain(body)
