@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from worker.execution.execution import Execution
 from worker.leases import Leases
 
+# More than can wait.
+MOST = 1 << 30
+
 
 class Rows:
     """Runs bulk jobs, at most as many at a time as the process is ready for."""
@@ -40,7 +43,8 @@ class Rows:
         finally:
             async with self._freed:
                 self._running -= 1
-                self._freed.notify()
+                # A process that ends lets all of them find out.
+                self._freed.notify(MOST if self._leases.draining else 1)
 
     def _has_room(self) -> bool:
         return self._running < max(self._leases.bulk_slots, 1) or self._leases.draining
