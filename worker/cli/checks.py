@@ -19,7 +19,8 @@ from worker.app import app
 from worker.catalog import Upstream
 from worker.cli.default_model import ask_for_models
 from worker.engines.servers import OLDEST_REDIS
-from worker.errors import ConfigurationError
+from worker.errors import ConfigurationError, FileNotFound, StorageAway
+from worker.files import draft, in_thread, new_file_id, storage_of
 from worker.store import connect
 
 # A command to Redis that takes longer adds to what each reader waits for each delta.
@@ -152,6 +153,22 @@ async def _upstream(upstream: Upstream) -> Finding:
     return Finding("upstream", Level.OK, at)
 
 
+async def _storage() -> Sequence[Finding]:
+    """Whether a file of a batch can be written, read and removed where they are to lie."""
+    chosen, id = settings.load(), new_file_id()
+    place = maybe_sanitize_url(chosen.files_url) if chosen.files_url else "a folder in the home"
+    storage = storage_of(chosen)
+    try:
+        async with draft(storage, id) as file:
+            await in_thread(file.write, b"deltaworks doctor")
+        await in_thread(storage.size, id)
+        await in_thread(storage.remove, id)
+    except (StorageAway, FileNotFound) as error:
+        remedy = "see to it that it is there, and that this user may write to it"
+        return [Finding("storage", Level.FAIL, f"{place}: {error}", remedy)]
+    return [Finding("storage", Level.OK, f"files of batches: {place}")]
+
+
 async def _workers() -> Sequence[Finding]:
     if settings.load().embedded_redis:
         return [Finding("workers", Level.OK, "started when a command needs one")]
@@ -170,5 +187,6 @@ CHECKS: Mapping[str, Callable[[], Awaitable[Sequence[Finding]]]] = {
     "broker": _broker,
     "database": _database,
     "upstream": _upstreams,
+    "storage": _storage,
     "workers": _workers,
 }

@@ -98,7 +98,8 @@ def test_doctor_finds_nothing_wrong_where_nothing_is_configured(home: Path) -> N
     assert ended.returncode == 0 and ended.json()["ok"]
     names = [finding["name"] for finding in ended.json()["findings"]]
     assert names == [
-        "versions", "settings", "files", "redis", "broker", "database", "upstream", "workers",
+        "versions", "settings", "files", "redis", "broker", "database", "upstream", "storage",
+        "workers",
     ]  # fmt: skip
     await_nothing_left(home)
 
@@ -111,6 +112,7 @@ def test_doctor_names_each_fault_and_its_remedy(home: Path, stack: Stack, tmp_pa
         '[[upstream]]\nname = "away"\nbase_url = "http://127.0.0.1:9/v1"\nmodels = ["b"]\n'
     )
     env = {**stack.env, "DELTAWORKS_UPSTREAMS_FILE": str(upstreams)}
+    env["DELTAWORKS_FILES_URL"] = "s3://no-such-bucket"  # its package is not installed
     ended = Deltaworks(home, **env)("doctor")
     assert ended.returncode == 1
     lines = ended.stdout.splitlines()
@@ -118,6 +120,7 @@ def test_doctor_names_each_fault_and_its_remedy(home: Path, stack: Stack, tmp_pa
     assert any("api_key_env names NOT_SET, which is not set" in line for line in lines)
     assert any(line.startswith("fail upstream   away at ") for line in lines)
     assert any(line.startswith("warn workers    0 answer") for line in lines)
+    assert any(line.startswith("fail storage    DELTAWORKS_FILES_URL: s3://") for line in lines)
 
     gone = Deltaworks(home, DELTAWORKS_REDIS_URL="redis://:secret@127.0.0.1:1/0")("doctor")
     assert gone.returncode == 1 and "secret" not in gone.stdout + gone.stderr
