@@ -11,7 +11,7 @@ from tests.faults.load import Load, loading
 from tests.faults.scene import Scene
 from tests.wire import until
 
-ROWS, MANY = 600, 20_000
+ROWS, MANY = 600, 10_000
 # Few slots, so that the batch is not over before all has befallen it.
 STREAMS = "40"
 

@@ -152,8 +152,9 @@ class Tending(Side):
         if self._is_postgresql:
             portion = portion.with_for_update(skip_locked=True)
         values = {**changes, "attempt": Job.attempt + 1, "finished_at": clock()}
+        # The conditions are not repeated outside (see `Portions`).
         chosen = select(portion.cte("portion").c.id)
-        statement = update(Job).where(Job.id.in_(chosen), *where).values(values).returning(Job)
+        statement = update(Job).where(Job.id.in_(chosen)).values(values).returning(Job)
         async with self._session() as session:
             return list(await session.scalars(statement))
 
