@@ -37,11 +37,12 @@ REFUSED_ONCE = Expected(frozenset({"completed", "failed"}), frozenset({"content_
 
 
 class Line(Struct, frozen=True):
-    """A row of the file, and how it has to end."""
+    """A row of the file, and how it has to end; `max_tokens` where it limits its answer."""
 
     custom_id: str
     model: str
     expected: Expected = GOOD
+    max_tokens: int | None = None
 
 
 def mixed(count: int, random: Random) -> list[Line]:
@@ -130,11 +131,14 @@ class Door:
 
 
 def _content(load: Load, lines: Sequence[Line]) -> bytes:
-    rows = (
-        {"custom_id": each.custom_id, "method": "POST", "url": CHAT, "body": load.body(each.model)}
-        for each in lines
-    )
-    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    return b"".join(json.dumps(_row(load, line)).encode() + b"\n" for line in lines)
+
+
+def _row(load: Load, line: Line) -> dict[str, object]:
+    body = load.body(line.model)
+    if line.max_tokens is not None:
+        body["max_tokens"] = line.max_tokens
+    return {"custom_id": line.custom_id, "method": "POST", "url": CHAT, "body": body}
 
 
 async def look(load: Load, id: str) -> Batch:

@@ -1,6 +1,7 @@
 """Batches whose workers and gateway are killed and whose Redis is wiped: each row ends once."""
 
 import asyncio
+import sys
 from collections.abc import Sequence
 
 from models import Job
@@ -10,10 +11,25 @@ from tests.faults.batching import Door, Line, count, ended, look, mixed, outcome
 from tests.faults.load import Load, loading
 from tests.faults.scene import Scene
 from tests.wire import until
+from worker.batch.limits import PauseReason
 
 ROWS, MANY = 600, 10_000
 # Few slots, so that the batch is not over before all has befallen it.
 STREAMS = "40"
+
+# Ten dear rows, or some more cheap ones.
+CAP, TOKEN = 10.0, 0.01
+CHEAP_TOKENS, DEAR_TOKENS = 2, 100
+CHEAP = f"sim?tokens={CHEAP_TOKENS}&rate=0&ttft=0"
+DEAR = f"sim?tokens={DEAR_TOKENS}&rate=200&ttft=0.05"
+PRICED = """
+[[upstream]]
+name = "priced"
+base_url = "{}"
+[upstream.prices."*"]
+input = 0.0
+output = 10_000.0
+"""
 
 
 async def run(scene: Scene, *, again: bool) -> Outcome:
@@ -94,6 +110,35 @@ async def test_rows_and_files_are_whole_whoever_dies_over_them(on_postgres: Scen
         await ended(load, id)
         found = await judged(scene, door, load, id, lines, "cancelled")
     assert len(found.errors) == MANY and not found.output
+
+
+async def test_a_spending_cap_is_kept_though_many_run_and_cheap_rows_end_first(
+    on_sqlite: Scene,
+) -> None:
+    scene = on_sqlite
+    scene.lease(20)
+    file = scene.stack.folder / "upstreams.toml"
+    file.write_text(PRICED.format(scene.stack.base_url))
+    scene.stack.env["DELTAWORKS_UPSTREAMS_FILE"] = str(file)
+    await scene.employ(1, DELTAWORKS_STREAMS="63")  # four of five are for batches
+    cheap = [Line(f"cheap-{n}", CHEAP, max_tokens=CHEAP_TOKENS) for n in range(50)]
+    dear = [Line(f"dear-{n}", DEAR, max_tokens=DEAR_TOKENS) for n in range(100)]
+    lines = cheap + dear
+    async with Door(scene) as door, loading(scene.stack, scene.random) as load:
+        id = await door.create(load, lines, max_cost=CAP)
+        paused = await seen(load, id, lambda batch: batch.paused_at is not None)
+        assert (paused.pause_reason, await count(load, Job.state == "in_progress")) == (
+            PauseReason.MAX_COST,
+            0,
+        )
+        real = sum(each["deltas"] for each in scene.stack.record()) * TOKEN
+        told = (await door.ask("GET", f"/v1/batches/{id}")).json()["cost"]
+        sys.stdout.write(f"max_cost {CAP:g}: {real:g} were served, the batch says {told:g}\n")
+        assert 0 < real <= CAP + DEAR_TOKENS * TOKEN
+        assert round(told, 9) == round(real, 9)
+        assert (await door.ask("POST", f"/v1/batches/{id}/cancel")).status_code == 200
+        await ended(load, id)
+        await judged(scene, door, load, id, lines, "cancelled")
 
 
 async def count_of(load: Load) -> bool:

@@ -82,13 +82,14 @@ def test_a_ratio_of_one_never_pauses() -> None:
 @pytest.mark.parametrize(
     ("tally", "released", "recent", "most"),
     [
-        # Before a row has ended each counts as much as the dearest may cost.
+        # Each row counts as much as the file's dearest may cost, however cheap the first ones are.
         ({"reserve": 2.0}, 0, NOTHING, 5),
         ({"reserve": 2.0}, 3, NOTHING, 2),
         ({"reserve": 2.0}, 5, NOTHING, 0),
-        # Then as much as the dearest has.
-        ({"reserve": 2.0, "cost": 1.0, "highest": 0.5}, 0, NOTHING, 18),
-        ({"reserve": 2.0}, 0, Recent(cost=1.0, highest=1.0), 9),
+        ({"reserve": 2.0, "cost": 1.0, "highest": 0.5}, 0, NOTHING, 4),
+        ({"reserve": 2.0}, 0, Recent(cost=1.0, highest=1.0), 4),
+        # Or as much as the dearest has, where that was more than it might.
+        ({"reserve": 2.0, "highest": 3.0, "cost": 4.0}, 0, NOTHING, 2),
         ({"highest": 3.0, "cost": 4.0}, 0, Recent(cost=2.0, highest=1.0), 1),
         ({"highest": 3.0, "cost": 4.0}, 1, Recent(cost=2.0, highest=1.0), 0),
         # What runs is waited for, even beyond the cap.

@@ -61,11 +61,14 @@ def _failing(batch: Batch, tally: Tally, recent: Recent) -> Pause | None:
 
 
 def _affordable(batch: Batch, tally: Tally, recent: Recent, released: int) -> int | Pause:
-    """As many rows as the cap bears if each under way costs as much as the dearest so far."""
+    """As many rows as the cap bears if each costs as much as any may: what the file's dearest was
+    taken to cost, or the dearest so far where that was more. Cheap ones that end first say nothing
+    of those under way.
+    """
     if batch.max_cost is None:
         return ANY
     spent = tally.cost + recent.cost
-    reserve = max(tally.highest, recent.highest) or tally.reserve
+    reserve = max(tally.highest, recent.highest, tally.reserve)
     if reserve <= 0:
         return ANY if spent < batch.max_cost else _spent(batch, spent)
     left = batch.max_cost - spent - released * reserve
