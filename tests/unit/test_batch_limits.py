@@ -92,6 +92,10 @@ def test_a_ratio_of_one_never_pauses() -> None:
         ({"reserve": 2.0, "highest": 3.0, "cost": 4.0}, 0, NOTHING, 2),
         ({"highest": 3.0, "cost": 4.0}, 0, Recent(cost=2.0, highest=1.0), 1),
         ({"highest": 3.0, "cost": 4.0}, 1, Recent(cost=2.0, highest=1.0), 0),
+        # The last ones run alone, as long as the cap bears one like the dearest so far.
+        ({"reserve": 2.0, "highest": 0.5, "cost": 9.0}, 0, NOTHING, 1),
+        ({"reserve": 2.0, "highest": 0.5, "cost": 9.5}, 0, NOTHING, 1),
+        ({"reserve": 2.0, "highest": 0.5, "cost": 9.0}, 1, NOTHING, 0),
         # What runs is waited for, even beyond the cap.
         ({"highest": 3.0, "cost": 40.0}, 1, NOTHING, 0),
         # Free of charge, so far.
@@ -107,7 +111,12 @@ def test_a_spending_cap_bears_so_many_rows_more(
 
 @pytest.mark.parametrize(
     "tally",
-    [{"cost": 10.0, "highest": 1.0}, {"cost": 9.5, "highest": 1.0}, {"cost": 10.0}],
+    [
+        {"cost": 10.0, "highest": 1.0},
+        {"cost": 9.5, "highest": 1.0},
+        {"cost": 9.5, "highest": 1.0, "reserve": 2.0},
+        {"cost": 10.0},
+    ],
 )
 def test_a_batch_is_paused_when_nothing_runs_and_another_row_may_exceed_the_cap(
     tally: dict[str, object],
