@@ -178,14 +178,17 @@ async def _states(load: Load, id: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await connection.execute(query)]
 
 
-def wipe(scene: Scene) -> None:
-    """The channel and the broker forget everything, and nobody is disconnected."""
+def wipe(scene: Scene, *, hurried: bool = True) -> None:
+    """The channel and the broker forget everything, and nobody is disconnected.
+
+    A wake-up that was lost is sent again after a minute; `hurried` where that has passed by then.
+    """
     with scene.injury():
         for server in (scene.channel, scene.broker):
             with redis.Redis.from_url(server.url) as client:
                 client.flushall()
-    # A wake-up that was lost is sent again after a minute.
-    scene.let_time_pass(60)
+    if hurried:
+        scene.let_time_pass(60)
 
 
 async def outcome(
