@@ -25,12 +25,15 @@ SETTINGS = {
     "DELTAWORKS_STREAMS": "100",
 }
 WORKER = ("-m", "worker.cli", "worker", "--beat", "--log-level", "debug")
+# For scenes with a beat of their own.
+BEATLESS = tuple(word for word in WORKER if word != "--beat")
 
 
 class Scene:
     """One test's stack, with a Redis for the channel and another for the broker.
 
     Attributes:
+        worker: how a worker is started.
         evidence: what was left behind, once the load has ended.
         kills, healed: when a worker was killed, and when another fault was over; seconds since
             the epoch.
@@ -42,6 +45,7 @@ class Scene:
         self.broker = broker
         self.random = Random(seed)
         self.figures = Figures(seed=seed)
+        self.worker = WORKER
         self.workers: list[Process] = []
         self.kills: list[float] = []
         self.healed: list[float] = []
@@ -69,7 +73,7 @@ class Scene:
 
     async def employ(self, count: int = 1, **env: str) -> None:
         """Start so many workers, and wait until they take jobs."""
-        started = [self.stack.start("worker", *WORKER, **env) for _ in range(count)]
+        started = [self.stack.start("worker", *self.worker, **env) for _ in range(count)]
         self.workers += started
         for worker in started:
             await asyncio.to_thread(worker.await_print, "ready: ")
@@ -81,7 +85,7 @@ class Scene:
         self.kills.append(time.time())
         self.figures.kills += 1
         await asyncio.to_thread(victim.kill)
-        self.workers[place] = self.stack.start("worker", *WORKER, **env)
+        self.workers[place] = self.stack.start("worker", *self.worker, **env)
 
     def served(self) -> bool:
         """Whether a worker takes jobs."""
@@ -98,7 +102,7 @@ class Scene:
         """Start a worker in the place of each that has ended, as a supervisor does."""
         for place, worker in enumerate(self.workers):
             if worker.popen.poll() is not None:
-                self.workers[place] = self.stack.start("worker", *WORKER)
+                self.workers[place] = self.stack.start("worker", *self.worker)
 
     def dismiss(self, worker: Process) -> None:
         """SIGTERM; see `gone`."""

@@ -103,7 +103,7 @@ async def test_output_and_error_lines_are_as_many_as_rows(
     mine = await begun(store, 450)
     await end_at_once(store, mine, JobState.FAILED, Job.batch_row < 10)
     again = [new_id("job_") for _ in range(20)]
-    assert await store.tending.try_again(mine.id, None, again) == 10
+    assert len(await store.tending.try_again(mine.id, None, again)) == 10
     await end_at_once(store, mine, JobState.FAILED, Job.batch_row < 5)
     await end_at_once(store, mine, JobState.COMPLETED, Job.batch_row < 250, length=0)
     if end == "completed":
@@ -214,7 +214,7 @@ async def test_results_as_they_stand_have_each_ended_row_once(store: Store) -> N
     await settled(store, rows[4].id)
     await settled(store, rows[1].id, JobState.FAILED)
     await settled(store, rows[2].id, JobState.FAILED)
-    assert await store.tending.try_again(mine.id, None, [new_id("job_")]) == 1
+    assert len(await store.tending.try_again(mine.id, None, [new_id("job_")])) == 1
     assert await collected(store, mine, output=True) == ["row-4"]
     assert await collected(store, mine, output=False) == ["row-2"]
     await end_at_once(store, mine, JobState.COMPLETED, Job.batch_row == 1)

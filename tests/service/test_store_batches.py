@@ -161,7 +161,7 @@ async def test_recent_costs_have_what_runs_and_what_was_tried_again(store: Store
     assert await store.batches.recent(mine) == Recent(cost=0.5)
     await end_at_once(store, mine, JobState.FAILED, Job.batch_row == 0)
     assert await store.batches.recent(mine) == Recent(failed=1, cost=0.5, highest=0.5)
-    assert await store.tending.try_again(mine.id, None, [new_id("job_")]) == 1
+    assert len(await store.tending.try_again(mine.id, None, [new_id("job_")])) == 1
     assert await store.batches.recent(mine) == Recent(cost=0.5, highest=0.5)
 
 

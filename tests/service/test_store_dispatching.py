@@ -126,7 +126,7 @@ async def test_a_row_that_is_tried_again_comes_before_all_that_were_not(store: S
     woken = Woken(store)
     assert await woken.turn() == [0, 1, 2]
     await settled(store, woken.ids[1], JobState.FAILED)
-    assert await store.tending.try_again(mine.id, None, [f"{new_id('job_')}-1001"]) == 1
+    assert len(await store.tending.try_again(mine.id, None, [f"{new_id('job_')}-1001"])) == 1
     assert await woken.turn() == [1001]
     for id in woken.ids[:1] + woken.ids[2:]:
         await settled(store, id)
@@ -172,13 +172,14 @@ async def test_a_spending_cap_bounds_what_is_released_and_then_pauses(store: Sto
     assert await woken.turn() == []
     for id in woken.ids[:4]:
         await settled(store, id, spent=0.125)
-    assert await woken.turn() == [4, 5, 6, 7]  # they cost half of what was feared
-    for id in woken.ids[4:]:
-        await settled(store, id, spent=0.125)
+    for few in ([4, 5], [6], [7]):  # they cost half of what was feared; the others still may
+        assert await woken.turn() == few
+        for id in woken.ids[-len(few) :]:
+            await settled(store, id, spent=0.125)
     assert await woken.turn() == []
     assert (await store.batches.get(mine.id)).pause_reason == "max_cost"
     await store.batches.resume(mine.id, max_cost=1.25)
-    assert await woken.turn() == [8, 9]
+    assert await woken.turn() == [8]
 
 
 async def test_several_copies_at_once_release_no_row_twice_and_never_exceed_the_slots(

@@ -103,8 +103,8 @@ async def test_a_row_that_is_tried_again_counts_once(store: Store, counted_befor
     if counted_before:
         assert await advanced(store, mine, 1) == [2, 2]
         assert (await tally(store, mine)).failed == 2
-    assert await store.tending.try_again(mine.id, None, ids(9)) == 2
-    assert await store.tending.try_again(mine.id, None, ids(9)) == 0
+    assert len(await store.tending.try_again(mine.id, None, ids(9))) == 2
+    assert len(await store.tending.try_again(mine.id, None, ids(9))) == 0
     await advanced(store, mine, 10)
     found = await tally(store, mine)
     # What the failed ones have cost stays; their tokens are of attempts that no longer count.
@@ -123,11 +123,11 @@ async def test_trying_again_takes_failed_rows_of_the_categories_in_portions(stor
     await end_at_once(store, mine, JobState.FAILED, Job.batch_row < 4, error_category="billing")
     await end_at_once(store, mine, JobState.CANCELLED, Job.batch_row < 5)
     await end_at_once(store, mine, JobState.COMPLETED, Job.batch_row < 6)
-    assert await store.tending.try_again(mine.id, [], ids(9)) == 0
-    assert await store.tending.try_again(mine.id, ["poison"], ids(9)) == 0
-    assert await store.tending.try_again(mine.id, ["server", "poison"], first := ids(2)) == 2
-    assert await store.tending.try_again(mine.id, ["server"], ids(2)) == 1
-    assert await store.tending.try_again(mine.id, ["server"], ids(2)) == 0
+    assert len(await store.tending.try_again(mine.id, [], ids(9))) == 0
+    assert len(await store.tending.try_again(mine.id, ["poison"], ids(9))) == 0
+    assert len(await store.tending.try_again(mine.id, ["server", "poison"], first := ids(2))) == 2
+    assert len(await store.tending.try_again(mine.id, ["server"], ids(2))) == 1
+    assert len(await store.tending.try_again(mine.id, ["server"], ids(2))) == 0
     rows = await rows_of(store, mine)
     places = [(job.batch_row, job.generation, job.superseded) for job in rows]
     assert places[:6] == [(n, g, g == 0) for n in range(3) for g in range(2)]
@@ -138,7 +138,18 @@ async def test_trying_again_takes_failed_rows_of_the_categories_in_portions(stor
         assert getattr(again, name) == getattr(rows[0], name)
     assert (again.attempt, again.failures, again.finished_at, again.cost) == (0, 0, None, None)
     assert rows[0].state == JobState.FAILED
-    assert await store.tending.try_again(mine.id, None, ids(9)) == 1
+    assert len(await store.tending.try_again(mine.id, None, ids(9))) == 1
+
+
+async def test_a_pass_over_the_failed_rows_comes_to_each_once(store: Store) -> None:
+    mine = await begun(store, 5)
+    await end_at_once(store, mine, JobState.FAILED)
+    assert await store.tending.try_again(mine.id, None, ids(2)) == [0, 1]
+    await end_at_once(store, mine, JobState.FAILED)  # those fail again, meanwhile
+    assert await store.tending.try_again(mine.id, None, ids(2), 1) == [2, 3]
+    assert await store.tending.try_again(mine.id, None, ids(2), 3) == [4]
+    assert await store.tending.try_again(mine.id, None, ids(2), 4) == []
+    assert await store.tending.try_again(mine.id, None, ids(9)) == [0, 1]
 
 
 async def test_a_row_may_be_tried_again_more_than_once(store: Store) -> None:
@@ -146,7 +157,7 @@ async def test_a_row_may_be_tried_again_more_than_once(store: Store) -> None:
     for generation in range(1, 4):
         await end_at_once(store, mine, JobState.FAILED, ago_s=100 - generation)
         await store.tending.advance(mine.id, 10)
-        assert await store.tending.try_again(mine.id, None, ids(1)) == 1
+        assert len(await store.tending.try_again(mine.id, None, ids(1))) == 1
         assert (await rows_of(store, mine))[-1].generation == generation
     assert (await tally(store, mine)).failed == 0
 
@@ -156,8 +167,8 @@ async def test_only_in_a_running_batch_rows_are_tried_again(store: Store, status
     mine = await begun(store, 1)
     await end_at_once(store, mine, JobState.FAILED)
     await change(store, mine, status=status)
-    assert await store.tending.try_again(mine.id, None, ids(1)) == 0
-    assert await store.tending.try_again("batch_unknown", None, ids(1)) == 0
+    assert len(await store.tending.try_again(mine.id, None, ids(1))) == 0
+    assert len(await store.tending.try_again("batch_unknown", None, ids(1))) == 0
 
 
 async def test_expiry_ends_queued_rows_only_and_in_portions(store: Store) -> None:
@@ -224,9 +235,9 @@ async def test_a_batch_does_not_finish_while_rows_are_added_to_it(open_store: Op
         again, over = await asyncio.gather(
             us.tending.try_again(mine.id, None, ids(5)), them.tending.finish(mine.id)
         )
-        assert (again, over) in ((5, False), (0, True))
+        assert (len(again), over) in ((5, False), (0, True))
         open_rows = [job for job in await rows_of(us, mine) if job.finished_at is None]
-        assert len(open_rows) == again
+        assert len(open_rows) == len(again)
         await change(us, mine, status="completed")  # or it would be taken for the next one
 
 
@@ -235,7 +246,7 @@ async def test_results_come_in_order_and_in_portions(store: Store) -> None:
     rows = await rows_of(store, mine)
     await settled(store, rows[4].id)
     await settled(store, rows[0].id, JobState.FAILED)
-    assert await store.tending.try_again(mine.id, None, ids(1)) == 1
+    assert len(await store.tending.try_again(mine.id, None, ids(1))) == 1
     await end_at_once(store, mine, JobState.COMPLETED, Job.generation == 1)
     await settled(store, rows[2].id)
     place, found = (-1, 0), []

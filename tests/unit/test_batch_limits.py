@@ -82,15 +82,20 @@ def test_a_ratio_of_one_never_pauses() -> None:
 @pytest.mark.parametrize(
     ("tally", "released", "recent", "most"),
     [
-        # Before a row has ended each counts as much as the dearest may cost.
+        # Each row counts as much as the file's dearest may cost, however cheap the first ones are.
         ({"reserve": 2.0}, 0, NOTHING, 5),
         ({"reserve": 2.0}, 3, NOTHING, 2),
         ({"reserve": 2.0}, 5, NOTHING, 0),
-        # Then as much as the dearest has.
-        ({"reserve": 2.0, "cost": 1.0, "highest": 0.5}, 0, NOTHING, 18),
-        ({"reserve": 2.0}, 0, Recent(cost=1.0, highest=1.0), 9),
+        ({"reserve": 2.0, "cost": 1.0, "highest": 0.5}, 0, NOTHING, 4),
+        ({"reserve": 2.0}, 0, Recent(cost=1.0, highest=1.0), 4),
+        # Or as much as the dearest has, where that was more than it might.
+        ({"reserve": 2.0, "highest": 3.0, "cost": 4.0}, 0, NOTHING, 2),
         ({"highest": 3.0, "cost": 4.0}, 0, Recent(cost=2.0, highest=1.0), 1),
         ({"highest": 3.0, "cost": 4.0}, 1, Recent(cost=2.0, highest=1.0), 0),
+        # The last ones run alone, as long as the cap bears one like the dearest so far.
+        ({"reserve": 2.0, "highest": 0.5, "cost": 9.0}, 0, NOTHING, 1),
+        ({"reserve": 2.0, "highest": 0.5, "cost": 9.5}, 0, NOTHING, 1),
+        ({"reserve": 2.0, "highest": 0.5, "cost": 9.0}, 1, NOTHING, 0),
         # What runs is waited for, even beyond the cap.
         ({"highest": 3.0, "cost": 40.0}, 1, NOTHING, 0),
         # Free of charge, so far.
@@ -106,7 +111,12 @@ def test_a_spending_cap_bears_so_many_rows_more(
 
 @pytest.mark.parametrize(
     "tally",
-    [{"cost": 10.0, "highest": 1.0}, {"cost": 9.5, "highest": 1.0}, {"cost": 10.0}],
+    [
+        {"cost": 10.0, "highest": 1.0},
+        {"cost": 9.5, "highest": 1.0},
+        {"cost": 9.5, "highest": 1.0, "reserve": 2.0},
+        {"cost": 10.0},
+    ],
 )
 def test_a_batch_is_paused_when_nothing_runs_and_another_row_may_exceed_the_cap(
     tally: dict[str, object],

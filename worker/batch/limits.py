@@ -61,16 +61,23 @@ def _failing(batch: Batch, tally: Tally, recent: Recent) -> Pause | None:
 
 
 def _affordable(batch: Batch, tally: Tally, recent: Recent, released: int) -> int | Pause:
-    """As many rows as the cap bears if each under way costs as much as the dearest so far."""
+    """As many rows as the cap bears if each costs as much as any may: what the file's dearest was
+    taken to cost, or the dearest so far where that was more. Cheap ones that end first say nothing
+    of those under way. The last ones run alone, as long as the cap bears another like the dearest
+    so far: then one row may exceed it, and not all slots.
+    """
     if batch.max_cost is None:
         return ANY
     spent = tally.cost + recent.cost
-    reserve = max(tally.highest, recent.highest) or tally.reserve
+    highest = max(tally.highest, recent.highest)
+    reserve = max(highest, tally.reserve)
+    left = batch.max_cost - spent
     if reserve <= 0:
-        return ANY if spent < batch.max_cost else _spent(batch, spent)
-    left = batch.max_cost - spent - released * reserve
-    most = math.floor(left / reserve)
-    return max(most, 0) if most > 0 or released else _spent(batch, spent)
+        return ANY if left > 0 else _spent(batch, spent)
+    most = math.floor((left - released * reserve) / reserve)
+    if most > 0 or released:
+        return max(most, 0)
+    return 1 if 0 < highest <= left else _spent(batch, spent)
 
 
 def _spent(batch: Batch, spent: float) -> Pause:

@@ -119,12 +119,13 @@ class BatchSubmission:
         return None if ended else await self._store.batches.recent(batch)
 
     async def _retry_running(self, batch: Batch, categories: Collection[str] | None) -> None:
-        tried = 0
-        while fresh := await self._store.tending.try_again(
-            batch.id, categories, [new_id("job_") for _ in range(PORTION)]
+        # Each row once: one that fails again meanwhile would be tried for ever.
+        last = -1
+        while tried := await self._store.tending.try_again(
+            batch.id, categories, [new_id("job_") for _ in range(PORTION)], last
         ):
-            tried += fresh
-        if not tried:
+            last = tried[-1]
+        if last < 0:
             raise _nothing_failed(batch)
 
     def _paused_or_not(self, batch: Batch) -> Batch:

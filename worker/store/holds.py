@@ -132,7 +132,7 @@ class Holds(Side):
         ours = Job.lease_owner == self._owner, Job.state == JobState.IN_PROGRESS.value
         statement = (
             update(Job)
-            .where(Job.id.in_(self._in_order(list(held), *ours)), *ours)
+            .where(Job.id.in_(self._in_order(list(held), *ours)))
             .values(lease_until=clock(lease_s))
             .returning(Job.id, Job.attempt)
         )

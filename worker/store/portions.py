@@ -44,14 +44,12 @@ class Portions(Side):
     ) -> Sequence[Kind]:
         chosen = self._portion(select(kind.id).where(*where), order, limit)
         # A CTE, because PostgreSQL evaluates it once: a subquery it may run again for each row,
-        # each time past the rows already locked, and so take more than the limit.
+        # each time past the rows already locked, and so take more than the limit. The conditions
+        # are not repeated outside: the rows are locked, and PostgreSQL, where it knows little of
+        # the table yet, would compare every row of which they are true with the whole portion.
         portion = chosen.cte("portion")
-        statement = (
-            update(kind)
-            .where(kind.id.in_(select(portion.c.id)), *where)
-            .values(changes)
-            .returning(kind)
-        )
+        chosen_rows = update(kind).where(kind.id.in_(select(portion.c.id)))
+        statement = chosen_rows.values(changes).returning(kind)
         return list(await session.scalars(statement))
 
     def _portion(

@@ -73,9 +73,13 @@ class Tending(Side):
 
     @unbroken
     async def try_again(
-        self, batch: str, categories: Collection[str] | None, new_ids: Sequence[str]
-    ) -> int:
-        """Have a portion of the failed rows of a running batch run once more; how many.
+        self,
+        batch: str,
+        categories: Collection[str] | None,
+        new_ids: Sequence[str],
+        after: int = -1,
+    ) -> Sequence[int]:
+        """Have a portion of the failed rows of a running batch run once more; which, in order.
 
         Each becomes a new job, of the next generation; the failed one stays as it ended.
 
@@ -83,16 +87,17 @@ class Tending(Side):
             batch: its id.
             categories: of the errors; None is any.
             new_ids: for the new jobs; as many rows at most.
+            after: only rows beyond this one.
         """
         async with self._transaction() as session, session.begin():
             row = await self._locked(session, batch)
             if row is None or row.status != BatchStatus.IN_PROGRESS:
-                return 0
+                return []
             mine = Job.batch_id == batch, ~Job.superseded, failed_of(categories)
-            found = select(Job).where(*mine).order_by(Job.batch_row).limit(len(new_ids))
-            failed = list(await session.scalars(found))
+            found = select(Job).where(*mine, Job.batch_row > after).order_by(Job.batch_row)
+            failed = list(await session.scalars(found.limit(len(new_ids))))
             if not failed:
-                return 0
+                return []
             tally = Tally.of(row.tally)
             for job in failed:
                 if row.tallied_to and job.finished_at and job.finished_at <= row.tallied_to:
@@ -102,7 +107,7 @@ class Tending(Side):
             now = await session.scalar(select(clock()))
             pairs = zip(failed, new_ids, strict=False)
             await session.execute(insert(Job), [_once_more(job, id, now) for job, id in pairs])
-            return len(failed)
+            return [job.batch_row or 0 for job in failed]
 
     @unbroken
     async def finish(self, batch: str) -> bool:
@@ -152,8 +157,9 @@ class Tending(Side):
         if self._is_postgresql:
             portion = portion.with_for_update(skip_locked=True)
         values = {**changes, "attempt": Job.attempt + 1, "finished_at": clock()}
+        # The conditions are not repeated outside (see `Portions`).
         chosen = select(portion.cte("portion").c.id)
-        statement = update(Job).where(Job.id.in_(chosen), *where).values(values).returning(Job)
+        statement = update(Job).where(Job.id.in_(chosen)).values(values).returning(Job)
         async with self._session() as session:
             return list(await session.scalars(statement))
 

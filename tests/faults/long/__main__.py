@@ -6,13 +6,14 @@ import secrets
 import sys
 from collections.abc import Callable
 
-from tests.faults.long import ours, report
+from tests.faults.long import ours, report, rows
 from tests.faults.long.found import Found, tell
 from tests.faults.long.late_ack import late_ack
 
 LOADS: dict[str, tuple[int, Callable[[int, int], Found]]] = {
     "kills": (12_000, lambda jobs, seed: asyncio.run(ours.kills(jobs, seed))),
     "crashes": (5_000, lambda jobs, seed: asyncio.run(ours.crashes(jobs, seed))),
+    "batch": (20_000, lambda jobs, seed: asyncio.run(rows.batch(jobs, seed))),
     "late-ack": (12_000, late_ack),
 }
 

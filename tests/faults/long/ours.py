@@ -39,7 +39,7 @@ Nemesis = Callable[[Scene], Coroutine[object, object, None]]
 
 async def kills(jobs: int, seed: int) -> Found:
     """Jobs of 0.2 to 1.2 s on four workers; every second one of them is killed and replaced."""
-    async with _on_postgres(seed) as (at, _):
+    async with on_postgres(seed) as (at, _):
 
         async def kill_for_ever(at: Scene) -> None:
             while True:
@@ -54,7 +54,7 @@ async def kills(jobs: int, seed: int) -> Found:
 
 async def crashes(jobs: int, seed: int) -> Found:
     """The same jobs while PostgreSQL crashes three seconds after it came up."""
-    async with _on_postgres(seed) as (at, postgres):
+    async with on_postgres(seed) as (at, postgres):
         at.lease(LEASE_S)
 
         async def crash_for_ever(at: Scene) -> None:
@@ -69,7 +69,7 @@ async def crashes(jobs: int, seed: int) -> Found:
 
 
 @asynccontextmanager
-async def _on_postgres(seed: int) -> AsyncIterator[tuple[Scene, PostgresServer]]:
+async def on_postgres(seed: int) -> AsyncIterator[tuple[Scene, PostgresServer]]:
     folder = Path(tempfile.mkdtemp(prefix="dw-long-"))
     with (
         PostgresServer(folder) as postgres,
