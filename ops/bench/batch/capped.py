@@ -53,7 +53,7 @@ def measure(database: str) -> Result:
     return Result(
         database=database,
         cap=CAP,
-        cost=round(cost, 4),
+        cost=round(cost or 0.0, 4),
         dearest=round(dearest or 0.0, 4),
         ended=rows,
         reason=str(batch.pause_reason),

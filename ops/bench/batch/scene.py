@@ -213,12 +213,16 @@ def row(number: int, model: str) -> bytes:
 
 async def put(store: Store, home: Path, file: Path) -> str:
     """Keep a file for a batch; its id."""
+    kept = await asyncio.to_thread(_copied, home, file)
+    return (await store.files.add(kept)).id
+
+
+def _copied(home: Path, file: Path) -> File:
+    """The row of a file whose content has been put where a worker looks for it."""
     id = new_file_id()
     with Storage(f"file://{home.absolute() / 'files'}").writing(id) as out, file.open("rb") as data:
         shutil.copyfileobj(data, out, 1 << 20)
     size, now = file.stat().st_size, datetime.now(UTC)
-    kept = File(
+    return File(
         id=id, tenant=TENANT, purpose="batch", filename=file.name, bytes=size, created_at=now
     )
-    await store.files.add(kept)
-    return id
