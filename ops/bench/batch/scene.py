@@ -35,11 +35,14 @@ EMPTY = "sim?tokens=1&rate=0&ttft=0"
 TENANT = "default"
 # How many streams a worker carries where nothing is set.
 STREAMS = 500
-# The simulator's headers tell of limits which these rows would wait for.
+# The simulator's headers tell of 10,000 requests a minute, which these rows would wait for. They are
+# learned for each model, whatever is configured for all models together.
 UPSTREAMS = """[[upstream]]
 name = "simulator"
 base_url = "{}"
 models = ["*"]
+
+[upstream.model."*"]
 requests_per_minute = 1e7
 tokens_per_minute = 1e10
 {}
