@@ -1,0 +1,114 @@
+"""Batches: files read in, rows from end to end, dispatch, and what they do to interactive jobs.
+
+    python -m ops.bench.batch                        one run, about ten minutes
+    python -m ops.bench.batch --quick                fewer rows: it shows that it works
+    python -m ops.bench.batch --runs 3 --publish     three, written to ops/bench/RESULTS-batch.md
+
+Each measurement has processes of its own. What was found goes to ops/bench/out as well.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from ops.bench.batch import beside, capped, held, page, pipeline
+from ops.bench.batch.page import Found
+from ops.bench.batch.scene import EMPTY, POSTGRESQL, SQLITE
+from ops.bench.processes import allow_many_sockets
+
+PAGE = Path(__file__).parents[1] / "RESULTS-batch.md"
+OUT = Path(__file__).parents[1] / "out"
+DATABASES = (SQLITE, POSTGRESQL)
+KINDS = ("held", "pipeline", "beside", "capped")
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """How much is measured.
+
+    Attributes:
+        rows: of the batch that runs to its end.
+        held: rows that are read in, in files of these sizes.
+        log_life_s: how long Redis keeps the log of a row that has ended.
+        jobs: interactive ones, alone and beside a batch.
+        slow: whether they are measured beside rows that keep their slots as well.
+    """
+
+    rows: int
+    held: tuple[int, ...]
+    log_life_s: float
+    jobs: int
+    slow: bool
+
+
+# A row's log lives as long as it does where nothing is set.
+WHOLE = Plan(10_000, (10_000, 100_000, 1_000_000), 60.0, 30, slow=True)
+QUICK = Plan(500, (1_000, 10_000), 2.0, 5, slow=False)
+
+
+def main() -> None:
+    """Measure, print, and publish where that was asked for."""
+    arguments = _arguments()
+    plan = QUICK if arguments.quick else WHOLE
+    if arguments.rows:
+        plan = msgspec.structs.replace(plan, rows=arguments.rows)
+    allow_many_sockets()
+    found = Found()
+    for _ in range(arguments.runs):
+        for database in arguments.databases:
+            _measure(found, plan, database, arguments.only)
+    text = page.page(found)
+    sys.stdout.write(f"\n{text}")
+    _keep(found)
+    if arguments.publish:
+        PAGE.write_text(text)
+
+
+def _measure(found: Found, plan: Plan, database: str, only: Sequence[str]) -> None:
+    """All that was asked for, on one database."""
+    if "pipeline" in only:
+        _add(found.pipeline, lambda: pipeline.measure(database, plan.rows, plan.log_life_s))
+    for size in plan.held if "held" in only else ():
+        _add(found.held, lambda size=size: held.measure(database, size))  # type: ignore[misc]
+    if "beside" in only:
+        _add(found.beside, lambda: beside.measure(database, "rows at once", EMPTY, plan.jobs))
+    if "beside" in only and plan.slow:
+        name = "rows of two seconds"
+        _add(found.beside, lambda: beside.measure(database, name, beside.SLOW, plan.jobs))
+    if "capped" in only:
+        _add(found.capped, lambda: capped.measure(database))
+
+
+def _add(results: list[page.Result], measure: Callable[[], page.Result]) -> None:
+    begun = time.monotonic()
+    results.append(measure())
+    sys.stdout.write(f"{time.monotonic() - begun:.0f} s: {results[-1]}\n")
+    sys.stdout.flush()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--rows", type=int, help=f"of the whole pipeline; else {WHOLE.rows:,}")
+    parser.add_argument("--quick", action="store_true", help="less of everything, in a minute")
+    parser.add_argument("--only", choices=KINDS, nargs="+", default=list(KINDS))
+    parser.add_argument("--databases", choices=DATABASES, nargs="+", default=list(DATABASES))
+    parser.add_argument("--publish", action="store_true", help="write ops/bench/RESULTS-batch.md")
+    return parser.parse_args()
+
+
+def _keep(found: Found) -> None:
+    OUT.mkdir(exist_ok=True)
+    document = {"command": sys.argv[1:], "cores": os.cpu_count(), "results": vars(found)}
+    file = OUT / time.strftime("batch-%Y%m%d-%H%M%S.json")
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(document)))
+
+
+if __name__ == "__main__":
+    main()
