@@ -106,13 +106,13 @@ def lines_say_what_is_saved(outcome: Outcome) -> Iterator[str]:
 def the_accounts_add_up(outcome: Outcome) -> Iterator[str]:
     """Counts, failures and usage are those of the rows; superseded ones have only cost."""
     counting = outcome.counting()
-    done = sum(job.state in DONE for job in counting)
+    done = len([job for job in counting if job.state in DONE])
     failed = Counter(job.error_category or job.state for job in counting if job.state not in DONE)
     counts = {"total": len(counting), "completed": done, "failed": failed.total()}
     costs = [job.cost for job in outcome.jobs if job.cost is not None]
     document = outcome.document
     usage = {
-        f"{said}_tokens": sum((job.usage or {}).get(f"{name}_tokens", 0) for job in counting)
+        f"{said}_tokens": sum(_tokens(job, name) for job in counting)
         for said, name in (("input", "prompt"), ("output", "completion"))
     }
     told = {name: document["usage"][name] for name in usage}
@@ -154,3 +154,8 @@ def violations(outcome: Outcome) -> list[str]:
 
 def _rounded(cost: float | None) -> float | None:
     return None if cost is None else round(cost, 9)
+
+
+def _tokens(job: Job, kind: str) -> int:
+    usage: Mapping[str, Any] = job.usage or {}
+    return int(usage.get(f"{kind}_tokens", 0))

@@ -203,7 +203,7 @@ async def outcome(
     async with load.reader.store.engine.connect() as connection:
         found = await connection.execute(select(Job.id, Job.custom_id).where(Job.batch_id == id))
         for job, custom_id in found:
-            load.accepted(job, expected.get(custom_id, Expected(frozenset())), readers=0)
+            load.accepted(job, expected.get(str(custom_id), Expected(frozenset())), readers=0)
     evidence = await load.evidence(scene.shutdowns, sample=SAMPLE)
     return Outcome(
         status=status,

@@ -45,7 +45,7 @@ class Scene:
         self.broker = broker
         self.random = Random(seed)
         self.figures = Figures(seed=seed)
-        self.worker = WORKER
+        self.worker: tuple[str, ...] = WORKER
         self.workers: list[Process] = []
         self.kills: list[float] = []
         self.healed: list[float] = []
