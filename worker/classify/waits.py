@@ -79,7 +79,7 @@ def reset_wait_s(headers: Mapping[str, str]) -> float | None:
 
 def until_reset_s(reset: str, headers: Mapping[str, str]) -> float | None:
     """Seconds until a reset that is written as a duration, in seconds or as a moment."""
-    return _usable(_until(reset, _response_time(headers)))
+    return _usable(_until(reset, headers))
 
 
 def units(value: str) -> float | None:
@@ -95,15 +95,16 @@ def _exhausted_resets(headers: Mapping[str, str]) -> Iterator[str]:
             yield headers.get(name.replace("-remaining", "-reset"), "")
 
 
-def _until(reset: str, now: float) -> float | None:
+def _until(reset: str, headers: Mapping[str, str]) -> float | None:
+    # The server's clock is read where a moment is written: most resets are durations.
     reset = reset.strip()
     number = _number(reset)
     if number is None:
         instant = _rfc3339(reset)
-        return _duration(reset) if instant is None else instant - now
+        return _duration(reset) if instant is None else instant - _response_time(headers)
     if number > _EPOCH_MS:
-        return number / 1_000 - now
-    return number - now if number > _EPOCH_S else number
+        return number / 1_000 - _response_time(headers)
+    return number - _response_time(headers) if number > _EPOCH_S else number
 
 
 def _duration(text: str) -> float | None:

@@ -1,6 +1,7 @@
 """How the script is asked: its keys, and its arguments in its own units (limiter.lua says more)."""
 
 import hashlib
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -80,15 +81,18 @@ def scope_key(scope: Scope, kind: str) -> str:
     return f"deltaworks:limit:{{{account(scope)}}}:{kind}:{scope.model}"
 
 
+@lru_cache(maxsize=1_024)
 def retries_key(scope: Scope) -> str:
     """The key of the account's retry budget."""
     return f"deltaworks:limit:{{{account(scope)}}}:retries"
 
 
-def scope_keys(scope: Scope) -> list[str]:
+# Each request of a scope asks for them twice, and its hash is the dearest part of the question.
+@lru_cache(maxsize=1_024)
+def scope_keys(scope: Scope) -> tuple[str, ...]:
     """The keys of the account's and of the model's scope, in the order of the script."""
     kinds = ("flow", "streams", "calls")
-    return [scope_key(each, kind) for each in (scope.of_key, scope) for kind in kinds]
+    return tuple(scope_key(each, kind) for each in (scope.of_key, scope) for kind in kinds)
 
 
 def stream_keys(permit: Permit) -> list[str]:

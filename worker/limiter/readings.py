@@ -8,7 +8,7 @@ None of them says per what time. It is a minute, unless the reset shows otherwis
 bucket is full within a minute. Groq's limit of requests, for one, is a day's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from worker.classify.waits import units, until_reset_s
 from worker.limiter.terms import Reading, Readings
@@ -22,6 +22,12 @@ _SPELLINGS = {
     "tokens": ("x-ratelimit-{}-tokens", "anthropic-ratelimit-tokens-{}"),
 }
 
+# The names of limit, remaining and reset, by unit: of every response.
+_NAMES = {
+    unit: [tuple(map(spelling.format, ("limit", "remaining", "reset"))) for spelling in spellings]
+    for unit, spellings in _SPELLINGS.items()
+}
+
 _MINUTE_S, _DAY_S = 60.0, 86_400.0
 # How far a reset may be off: some are rounded up to whole seconds.
 _SLACK = 0.05
@@ -29,21 +35,22 @@ _SLACK = 0.05
 
 def readings_of(headers: Mapping[str, str]) -> Readings:
     """The readings in a response's headers, names in lower case; empty where there are none."""
-    found = {unit: _first(headers, spellings) for unit, spellings in _SPELLINGS.items()}
+    # One pass: httpx looks a name up by going through all of them.
+    told = {name: value for name, value in headers.items() if "ratelimit" in name or name == "date"}
+    found = {unit: _first(told, names) for unit, names in _NAMES.items()}
     return {unit: reading for unit, reading in found.items() if reading is not None}
 
 
-def _first(headers: Mapping[str, str], spellings: tuple[str, ...]) -> Reading | None:
-    readings = (_reading(headers, spelling) for spelling in spellings)
+def _first(headers: Mapping[str, str], names: Sequence[tuple[str, ...]]) -> Reading | None:
+    readings = (_reading(headers, *each) for each in names)
     return next((reading for reading in readings if reading is not None), None)
 
 
-def _reading(headers: Mapping[str, str], spelling: str) -> Reading | None:
-    limit = units(headers.get(spelling.format("limit"), ""))
-    remaining = units(headers.get(spelling.format("remaining"), ""))
+def _reading(headers: Mapping[str, str], limited: str, left: str, reset: str) -> Reading | None:
+    limit, remaining = units(headers.get(limited, "")), units(headers.get(left, ""))
     if limit == 0 or (limit is None and remaining is None):
         return None  # Azure sends -1 where it has no limit
-    reset_s = until_reset_s(headers.get(spelling.format("reset"), ""), headers)
+    reset_s = until_reset_s(headers.get(reset, ""), headers)
     of_a_minute = limit is not None and _is_of_a_minute(limit, remaining, reset_s)
     return Reading(
         limit=limit if of_a_minute and limit is not None else -1.0,

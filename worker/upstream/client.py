@@ -8,7 +8,6 @@ module is the only one that knows what carries the bytes.
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
@@ -36,12 +35,38 @@ async def open_client(connect_timeout_s: float) -> AsyncIterator[httpx.AsyncClie
         transport = Transport(tls, KEEP_ALIVE_S)
     except httpx.UnsupportedProtocol as error:
         raise ConfigurationError(str(error)) from None
-    client = httpx.AsyncClient(
+    client = _Client(
         transport=transport,
         timeout=httpx.Timeout(None, connect=connect_timeout_s),
         follow_redirects=False,
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         headers={"user-agent": f"deltaworks/{__version__}"},
     )
     async with client:
         yield client
+
+
+class _NoCookies(httpx.Cookies):
+    """A jar that nothing gets into."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Leave the response's cookies where they are.
+
+        httpx would first describe request and response to the jar of the standard library, which
+        costs as much as to send the request.
+        """
+
+
+class _Client(httpx.AsyncClient):
+    """A client without cookies."""
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        """None, ever."""
+        return _NO_COOKIES
+
+    @cookies.setter
+    def cookies(self, cookies: object) -> None:
+        raise NotImplementedError
+
+
+_NO_COOKIES = _NoCookies()

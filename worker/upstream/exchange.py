@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -142,9 +142,11 @@ class Exchange:
 
     async def _send(self, patience: Patience, grew: Callable[[], None]) -> bool:
         request = self.request
-        url = f"{request.upstream.base_url}/chat/completions"
         stream = self._client.stream(
-            "POST", url, content=request.content(), headers=request.headers()
+            "POST",
+            _url(request.upstream.base_url),
+            content=request.content(),
+            headers=request.headers(),
         )
         async with stream as response:
             self._answered = True
@@ -218,6 +220,16 @@ class Exchange:
 
     def _error(self, category: Category, code: str, message: str) -> UpstreamError:
         return UpstreamError(category, code, 200, message, request_id=self.request_id)
+
+
+@lru_cache(maxsize=256)
+def _url(base_url: str) -> httpx.URL:
+    """Where completions are asked for: httpx takes longer to parse a URL than to send to it.
+
+    Raises:
+        httpx.InvalidURL: the base is none.
+    """
+    return httpx.URL(f"{base_url}/chat/completions")
 
 
 async def _drain(body: Body) -> None:

@@ -35,10 +35,10 @@ EMPTY = "sim?tokens=1&rate=0&ttft=0"
 TENANT = "default"
 # How many streams a worker carries where nothing is set.
 STREAMS = 500
-# The simulator's headers tell of 10,000 requests a minute, which these rows would wait for. They are
-# learned for each model, whatever is configured for all models together. What is configured here is
-# not far above the rest that they tell of: of a bucket much larger than that, bulk would have to
-# leave all of it alone.
+# The simulator's headers tell of 10,000 requests a minute, which these rows would wait for. They
+# are learned for each model, whatever is configured for all models together. What is configured
+# here is not far above the rest that they tell of: of a bucket much larger than that, bulk would
+# have to leave all of it alone.
 UPSTREAMS = """[[upstream]]
 name = "simulator"
 base_url = "{}"
