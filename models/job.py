@@ -44,7 +44,8 @@ class Job(Base):
     batch_row: Mapped[int | None]
     generation: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     superseded: Mapped[bool] = mapped_column(default=False, server_default=false())
-    # Whether its batch has yet to release it: until then nobody is woken for it.
+    # Whether it has yet to be released: until then nobody is woken for it. So wait the rows of
+    # batches, and other bulk jobs.
     held: Mapped[bool] = mapped_column(default=False, server_default=false())
     retry_of: Mapped[str | None] = mapped_column(String(64))
     # What a response repeats of its request (the Responses API); null where the job is none.
@@ -129,6 +130,8 @@ class Job(Base):
             "ix_jobs_waiting",
             "tenant",
             "lane",
+            "held",
+            "id",
             postgresql_where=text("state = 'queued' AND batch_id IS NULL"),
             sqlite_where=text("state = 'queued' AND batch_id IS NULL"),
         ),

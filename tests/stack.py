@@ -159,6 +159,13 @@ class Stack:
         app.close()
         return True
 
+    async def dispatch(self) -> bool:
+        """Have a worker release bulk jobs, as a submitting service does."""
+        app = Celery(broker=self.env["DELTAWORKS_REDIS_URL"], set_as_current=False)
+        app.send_task("deltaworks.dispatch", queue="deltaworks.sweep")
+        app.close()
+        return True
+
     async def cancel(self, reader: "Reader", id: str) -> tuple[Job, bool]:
         """Cancel the job."""
         return await cancel(id, reader.store.jobs, reader.log, Settings())

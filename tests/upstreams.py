@@ -41,7 +41,9 @@ def written(stack: Stack, name: str, text: str) -> Path:
 async def submitted(stack: Stack, reader: Reader, model: str, **fields: object) -> str:
     """Submit as another service would, and return the job's id."""
     known = catalog.simulated(stack.base_url)
-    submission = Submission(reader.store.jobs, reader.log, stack.wake, known, settings.Settings())
+    submission = Submission(
+        reader.store.jobs, reader.log, stack.wake, stack.dispatch, known, settings.Settings()
+    )
     job = await submission.submit({"request": chat(model), **fields})
     return job.id
 

@@ -21,6 +21,7 @@ RUN_JOB = "deltaworks.run_job"
 RUN_ROWS = "deltaworks.run_rows"
 SUBMIT = "deltaworks.submit"
 SWEEP = "deltaworks.sweep"
+DISPATCH = "deltaworks.dispatch"
 
 QUEUES = (Lane.INTERACTIVE.value, Lane.BULK.value, SUBMIT, SWEEP)
 
@@ -32,6 +33,8 @@ WAKE_S = 3.0
 
 # Sends a job's wake-up, by id and lane, to the broker; False where that failed.
 Wake = Callable[[str, str], Awaitable[bool]]
+# Has a worker look at once for what is to be done; False where it could not be told.
+Nudge = Callable[[], Awaitable[bool]]
 
 app = Celery("deltaworks", include=["worker.tasks"], set_as_current=False)
 
@@ -52,7 +55,11 @@ def _defaults() -> dict[str, object]:
         "task_default_queue": Lane.INTERACTIVE.value,
         "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         "task_create_missing_queues": False,
-        "task_routes": {SUBMIT: {"queue": SUBMIT}, SWEEP: {"queue": SWEEP}},
+        "task_routes": {
+            SUBMIT: {"queue": SUBMIT},
+            SWEEP: {"queue": SWEEP},
+            DISPATCH: {"queue": SWEEP},
+        },
         "worker_pool": "threads",
         "worker_concurrency": chosen.streams,
         "worker_prefetch_multiplier": 1,
@@ -101,6 +108,11 @@ async def wake(id: str, lane: str) -> bool:
 async def wake_rows(ids: Sequence[str]) -> bool:
     """Send one wake-up for several bulk jobs; False where the broker did not take it in time."""
     return await _taken(f"{len(ids)} jobs", RUN_ROWS, (list(ids),), Lane.BULK.value)
+
+
+async def dispatch_soon() -> bool:
+    """Have a worker release bulk jobs; False where the broker took no message."""
+    return await _taken("the dispatcher", DISPATCH, (), SWEEP)
 
 
 async def sweep_soon() -> bool:

@@ -73,6 +73,7 @@ class Worker(Struct, frozen=True):
     client: Client
     execution: Execution
     rows: Rows
+    batches: Batches
     leases: Leases
     publisher: Publisher
     sweep: Sweep
@@ -147,6 +148,7 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
             client=client,
             execution=execution,
             rows=Rows(execution, leases),
+            batches=batches,
             leases=leases,
             publisher=publisher,
             sweep=Sweep(store, client.log, app.wake, leases, chosen, catalog, look_further),
@@ -203,7 +205,7 @@ async def _client(stack: AsyncExitStack, catalog: Catalog) -> Client:
         log=log,
         inquiry=inquiry,
         follower=Follower(hub, log, inquiry, chosen.silence_s),
-        submission=Submission(store.jobs, log, app.wake, catalog, chosen),
+        submission=Submission(store.jobs, log, app.wake, app.dispatch_soon, catalog, chosen),
         batches=BatchSubmission(store, app.sweep_soon, chosen),
     )
 

@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
-from models import Job, JobState, clock
-from worker.app import Wake
+from models import Job, JobState, Lane, clock
+from worker.app import Nudge, Wake
 from worker.catalog import Catalog
 from worker.channel.announce import announce_end
 from worker.channel.log import Log
@@ -21,6 +21,7 @@ from worker.request import (
     rejected,
     validate,
 )
+from worker.seldom import Seldom
 from worker.settings import Settings
 from worker.store import Jobs
 
@@ -33,17 +34,29 @@ JOB = "job_"
 QUEUE_FULL_S = 5.0
 # Counting who waits costs a look at each.
 COUNT_AGAIN_S = 2.0
+# How often a worker is told that bulk jobs wait: as often as it looks.
+DISPATCH_S = 0.2
 
 
 class Submission:
-    """Accepts requests from every way in."""
+    """Accepts requests from every way in.
+
+    `wake` sends a job's wake-up; `dispatch` has a worker release bulk jobs as slots are free.
+    """
 
     def __init__(
-        self, jobs: Jobs, log: Log, wake: Wake, catalog: Catalog, settings: Settings
+        self,
+        jobs: Jobs,
+        log: Log,
+        wake: Wake,
+        dispatch: Nudge,
+        catalog: Catalog,
+        settings: Settings,
     ) -> None:
         self._jobs = jobs
         self._log = log
         self._wake = wake
+        self._dispatch = Seldom(dispatch, DISPATCH_S)
         self._catalog = catalog
         self._settings = settings
         self._webhooks = WebhookTerms(
@@ -129,8 +142,16 @@ class Submission:
 
     async def _accept(self, request: JobRequest, id: str, tenant: str) -> Job:
         lane_s = self._settings.deadline_s(request.lane)
-        job, is_new = await self._jobs.insert(request, id=id, tenant=tenant, deadline_s=lane_s)
-        if is_new and request.scheduled_at is None and not await self._wake(job.id, job.lane):
+        # Bulk jobs wait for slots in the database, not in the broker.
+        held = request.lane is Lane.BULK and request.scheduled_at is None
+        job, is_new = await self._jobs.insert(
+            request, id=id, tenant=tenant, deadline_s=lane_s, held=held
+        )
+        if not is_new or request.scheduled_at is not None:
+            return job
+        if held:
+            await self._dispatch()
+        elif not await self._wake(job.id, job.lane):
             with suppress(StoreAway):  # it is stored, and its second wake-up is a minute away
                 await self._jobs.wake_soon(job.id)
         return job

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from celery import Task
 from celery.exceptions import Reject
 
-from worker.app import RUN_JOB, RUN_ROWS, SUBMIT, SWEEP, app
+from worker.app import DISPATCH, RUN_JOB, RUN_ROWS, SUBMIT, SWEEP, app
 from worker.errors import StoreAway
 from worker.process import process
 from worker.runtime import Worker
@@ -54,6 +54,13 @@ def submit(self: Task[..., None], document: object) -> None:
         logger.warning("a submitted message could not be stored yet: %s", type(error).__name__)
         time.sleep(STORE_AWAY_S)
         raise Reject("the store is away", requeue=True) from None
+
+
+@app.task(name=DISPATCH)
+def dispatch() -> None:
+    """Release bulk jobs, as slots are free."""
+    loop, worker = process.open()
+    loop.loop.call_soon_threadsafe(worker.batches.refill)
 
 
 @app.task(name=SWEEP)

@@ -19,7 +19,7 @@ from tests.faults.evidence import Evidence, Expected, Shutdown
 from tests.stack import Reader, Stack, chat
 from tests.wire import until
 from worker import catalog
-from worker.app import RUN_JOB
+from worker.app import DISPATCH, RUN_JOB, SWEEP
 from worker.channel.events import START, ChannelEvent, Delta, decode, encode
 from worker.channel.log import OPEN, log_key
 from worker.errors import StoreAway
@@ -67,7 +67,9 @@ class Load:
     def submission_over(self, reader: Reader) -> Submission:
         """What accepts requests in a process with these collaborators."""
         known = catalog.simulated(self._stack.base_url)
-        return Submission(reader.store.jobs, reader.log, self.wake, known, Settings())
+        return Submission(
+            reader.store.jobs, reader.log, self.wake, self.dispatch, known, Settings()
+        )
 
     def body(self, model: str | None = None) -> dict[str, object]:
         """A request whose prompt must not be seen anywhere."""
@@ -118,12 +120,19 @@ class Load:
 
     async def wake(self, id: str, lane: str) -> bool:
         """Send the wake-up as the product does: it may fail."""
+        return await self._send(RUN_JOB, (id,), lane)
+
+    async def dispatch(self) -> bool:
+        """Have bulk jobs released, in the same way."""
+        return await self._send(DISPATCH, (), SWEEP)
+
+    async def _send(self, task: str, arguments: tuple[str, ...], queue: str) -> bool:
         if not self.wakes:
             return True  # the broker took it, and forgot it
         try:
             async with asyncio.timeout(5):
                 send = self._app.send_task
-                await asyncio.to_thread(send, RUN_JOB, args=(id,), queue=lane, retry=False)
+                await asyncio.to_thread(send, task, args=arguments, queue=queue, retry=False)
         except Exception:
             return False
         return True

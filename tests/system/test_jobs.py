@@ -27,6 +27,7 @@ async def sent(
         reader.store.jobs,
         reader.log,
         wake or stack.wake,
+        stack.dispatch,
         catalog.simulated(stack.base_url),
         settings.Settings(),
     )

@@ -39,7 +39,9 @@ async def submitted(stack: Stack, reader: Reader, model: str, webhook: str) -> s
     """Submit as the gateway does, and return the job's id."""
     settings = Settings(webhook_secret=SECRET, webhook_private=True)
     known = simulated(stack.base_url)
-    submission = Submission(reader.store.jobs, reader.log, stack.wake, known, settings)
+    submission = Submission(
+        reader.store.jobs, reader.log, stack.wake, stack.dispatch, known, settings
+    )
     body = chat(model, PROMPT)
     job = await submission.submit({"request": body, "webhook": webhook})
     return job.id

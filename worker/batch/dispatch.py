@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from worker.batch.fairness import Wish, by_tenant, shares
-from worker.batch.limits import Pause, allowed
+from worker.batch.limits import ANY, Pause, allowed
 from worker.errors import StoreAway
 from worker.store import Claimant, Store
 
@@ -79,13 +79,14 @@ def _share(claimants: Sequence[Claimant], room: int, pauses: dict[str, Pause]) -
     now = datetime.now(UTC)
     wishes = []
     for each in claimants:
-        most = allowed(each.batch, each.released, each.recent, now)
+        batch = each.batch
+        most = ANY if batch is None else allowed(batch, each.released, each.recent, now)
         if isinstance(most, Pause):
-            pauses[each.batch.id] = most
+            pauses[each.id] = most
         elif most > 0:
-            batch = each.batch
-            wishes.append(Wish(batch.id, batch.tenant, batch.priority, each.released, most))
-    running = by_tenant((each.batch.tenant, each.released) for each in claimants)
+            priority = 0 if batch is None else batch.priority
+            wishes.append(Wish(each.id, each.tenant, priority, each.released, most))
+    running = by_tenant((each.tenant, each.released) for each in claimants)
     return shares(wishes, room, running)
 
 

@@ -1,9 +1,10 @@
 """What a batch's owner can do to it. The row is the truth; workers are told to look."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 from models import Batch, BatchStatus
+from worker.app import Nudge
 from worker.batch.limits import PauseReason
 from worker.batch.request import BATCH, batch_of, fields_of
 from worker.batch.windows import duration_s
@@ -18,9 +19,6 @@ INPUT = "batch"
 PORTION = 500
 # What failed rows may be tried again for, by name.
 CATEGORIES = tuple(category.value for category in Category)
-
-# Has a worker look after batches now, not at the next turn of the sweep; whether it was told.
-Nudge = Callable[[], Awaitable[bool]]
 
 
 class BatchSubmission:

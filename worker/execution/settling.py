@@ -14,7 +14,7 @@ from typing import Protocol
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
-from models import Attempt
+from models import Attempt, Lane
 from worker.errors import HoldLost, StoreAway, UpstreamError
 from worker.leases import Hold
 from worker.spool import Spool
@@ -39,7 +39,7 @@ class BatchesOfRows(Protocol):
     """What batches are told of their rows (see `worker.batch`)."""
 
     def refill(self) -> None:
-        """One has ended."""
+        """A bulk job has ended."""
 
     async def suspended(self, id: str, error: UpstreamError, for_s: float) -> None:
         """Nothing serves one of the batch's for so many seconds."""
@@ -82,7 +82,7 @@ class Settling:
             return False
         if job.webhook_url is not None:
             self._look_for_webhooks()
-        if job.batch_id is not None:
+        if job.lane == Lane.BULK:
             self._batches.refill()
         return True
 

@@ -1,10 +1,13 @@
-"""Dispatch: which rows of which batches may run now. The rest waits in the database."""
+"""Dispatch: which bulk jobs may run now, rows of batches and others. The rest waits here."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from models import Batch, BatchStatus, Job, JobState, Lane, Process, clock
 from worker.store.batches import Recent, recent
@@ -17,24 +20,31 @@ RUNNING = (BatchStatus.IN_PROGRESS.value, BatchStatus.CANCELLING.value)
 
 
 class Claimant(Struct, frozen=True):
-    """A batch that has rows to run, or may have.
+    """A batch that has rows to run, or may have; or the bulk jobs of a tenant that are in none.
 
     Attributes:
-        batch: in progress, paused or not.
-        released: how many of its rows are released and have not ended.
-        recent: what its tally lacks; asked only of batches whose limits depend on it.
+        tenant: whose they are.
+        batch: in progress, paused or not; None stands for jobs that are in no batch.
+        released: how many of them are released and have not ended.
+        recent: what the batch's tally lacks; asked only where its limits depend on it.
     """
 
-    batch: Batch
+    tenant: str
+    batch: Batch | None
     released: int
-    recent: Recent
+    recent: Recent = Recent()
+
+    @property
+    def id(self) -> str:
+        """The batch's id; of jobs that are in none, a name that no batch has."""
+        return f"tenant {self.tenant}" if self.batch is None else self.batch.id
 
 
 class Released(Struct, frozen=True):
     """What one dispatch has released.
 
     Attributes:
-        ids: of the jobs to be woken, by batch.
+        ids: of the jobs to be woken, by claimant.
         spent: batches of which nothing is left to be released, and nothing runs.
         processes: how many live ones run bulk jobs.
     """
@@ -44,7 +54,7 @@ class Released(Struct, frozen=True):
     processes: int = 0
 
 
-# How many rows of each batch are to be released, by id, of so many in all.
+# How many jobs of each claimant are to be released, by its id, of so many in all.
 Share = Callable[[Sequence[Claimant], int], Mapping[str, int]]
 
 
@@ -68,20 +78,20 @@ class Dispatching(Side):
         async with self._transaction() as session, session.begin():
             if not await self._is_alone(session):
                 return None
-            claimants = await _claimants(session)
+            claimants = [*await _batches(session), *await _others(session)]
             if not claimants:
                 return Released({}, [])
             slots, processes = await _slots(session)
-            room = slots - await _taken(session, claimants)
-            runnable = [each for each in claimants if _is_running(each.batch)]
-            shares = share(runnable, room)
+            room = slots - sum(each.released for each in claimants)
+            runnable = {each.id: each for each in claimants if _is_runnable(each)}
+            shares = share(list(runnable.values()), room)
             found = {
-                id: await self._release(session, id, most)
+                id: await self._release(session, runnable[id], most)
                 for id, most in shares.items()
                 if most > 0
             }
         released = {id: ids for id, ids in found.items() if ids}
-        idle = {each.batch.id for each in runnable if each.released == 0}
+        idle = {each.id for each in runnable.values() if each.batch and each.released == 0}
         spent = sorted(idle & (found.keys() - released.keys()))
         return Released(released, spent, processes)
 
@@ -91,9 +101,15 @@ class Dispatching(Side):
             return True
         return bool(await session.scalar(select(func.pg_try_advisory_xact_lock(LOCK))))
 
-    async def _release(self, session: AsyncSession, batch: str, most: int) -> Sequence[str]:
-        held = Job.batch_id == batch, Job.held, Job.finished_at.is_(None)
-        portion = select(Job.id).where(*held).order_by(Job.batch_row).limit(most)
+    async def _release(self, session: AsyncSession, claimant: Claimant, most: int) -> Sequence[str]:
+        order: InstrumentedAttribute[Any] = Job.batch_row
+        held = [Job.held, Job.finished_at.is_(None)]
+        if claimant.batch is None:
+            held += [*SINGLE, Job.tenant == claimant.tenant]
+            order = Job.id
+        else:
+            held.append(Job.batch_id == claimant.batch.id)
+        portion = select(Job.id).where(*held).order_by(order).limit(most)
         if self._is_postgresql:
             portion = portion.with_for_update(skip_locked=True)
         chosen = portion.cte("portion")
@@ -101,18 +117,24 @@ class Dispatching(Side):
             update(Job)
             .where(Job.id.in_(select(chosen.c.id)))
             .values(held=False, wake_at=clock(FIRST_REWAKE_S), wakes=1)
-            .returning(Job.batch_row, Job.id)
+            .returning(order, Job.id)
         )
         found = await session.execute(statement)
         # PostgreSQL returns them in any order.
-        return [id for _, id in sorted(found, key=lambda row: row[0] or 0)]
+        return [id for _, id in sorted(found, key=lambda row: row[0])]
 
 
-def _is_running(batch: Batch) -> bool:
-    return batch.status == BatchStatus.IN_PROGRESS
+# A queued bulk job that is in no batch.
+SINGLE = Job.state == JobState.QUEUED.value, Job.batch_id.is_(None), Job.lane == Lane.BULK.value
+# One that waits longer than that for its next attempt leaves its slot to others.
+SOON_S = 60.0
 
 
-async def _claimants(session: AsyncSession) -> list[Claimant]:
+def _is_runnable(claimant: Claimant) -> bool:
+    return claimant.batch is None or claimant.batch.status == BatchStatus.IN_PROGRESS
+
+
+async def _batches(session: AsyncSession) -> list[Claimant]:
     """Every batch that may hold slots, oldest first."""
     order = Batch.created_at, Batch.id
     running = select(Batch).where(Batch.status.in_(RUNNING)).order_by(*order)
@@ -127,8 +149,39 @@ async def _claimants(session: AsyncSession) -> list[Claimant]:
     )
     counts = {id: count for id, count in await session.execute(released)}
     return [
-        Claimant(each, counts.get(each.id, 0), await _recent(session, each)) for each in batches
+        Claimant(each.tenant, each, counts.get(each.id, 0), await _recent(session, each))
+        for each in batches
     ]
+
+
+async def _others(session: AsyncSession) -> list[Claimant]:
+    """Each tenant that has bulk jobs in no batch which are queued, or run."""
+    running = select(Job.tenant).where(
+        Job.state == JobState.IN_PROGRESS.value,
+        Job.lane == Lane.BULK.value,
+        Job.batch_id.is_(None),
+    )
+    # Grouped here: for its groups SQLite would go through all jobs.
+    counts = Counter(await session.scalars(running))
+    for tenant, queued in await session.execute(_released_by_tenant()):
+        counts[tenant] += queued
+    return [Claimant(tenant, None, count) for tenant, count in sorted(counts.items())]
+
+
+def _released_by_tenant() -> Select[str, int]:
+    """The tenants that have queued bulk jobs in no batch, and how many of these are released.
+
+    From tenant to tenant by the index: to group all jobs that wait would look at each.
+    """
+    first = select(func.min(Job.tenant).label("tenant")).where(*SINGLE)
+    tenants = first.cte("tenants", recursive=True)
+    following = select(func.min(Job.tenant)).where(*SINGLE, Job.tenant > tenants.c.tenant)
+    tenants = tenants.union_all(
+        select(following.scalar_subquery()).where(tenants.c.tenant.is_not(None))
+    )
+    soon = or_(Job.scheduled_at.is_(None), Job.scheduled_at <= clock(SOON_S))
+    released = select(func.count()).where(*SINGLE, ~Job.held, soon, Job.tenant == tenants.c.tenant)
+    return select(tenants.c.tenant, released.scalar_subquery()).where(tenants.c.tenant.is_not(None))
 
 
 async def _recent(session: AsyncSession, batch: Batch) -> Recent:
@@ -142,13 +195,3 @@ async def _slots(session: AsyncSession) -> tuple[int, int]:
     found = select(func.sum(Process.bulk_slots), func.count()).where(*ready)
     slots, processes = (await session.execute(found)).one()
     return slots or 0, processes
-
-
-async def _taken(session: AsyncSession, claimants: Sequence[Claimant]) -> int:
-    """How many slots are taken: by rows that are released, and by bulk jobs of no batch."""
-    others = select(func.count()).where(
-        Job.state == JobState.IN_PROGRESS.value,
-        Job.lane == Lane.BULK.value,
-        Job.batch_id.is_(None),
-    )
-    return sum(each.released for each in claimants) + (await session.scalar(others) or 0)

@@ -99,6 +99,7 @@ class Holds(Side):
             "lease_until": clock(lease_s),
             "started_at": func.coalesce(Job.started_at, clock()),
             "scheduled_at": None,
+            "held": False,
         }
 
     def _in_order(self, ids: Collection[str], *where: ColumnElement[bool]) -> Select[str]:

@@ -50,6 +50,7 @@ class Jobs(Side):
         id: str,
         tenant: str,
         deadline_s: float,
+        held: bool = False,
         ended: dict[str, object] | None = None,
     ) -> tuple[Job, bool]:
         """Insert the request as a job, unless its id or idempotency key is known.
@@ -61,6 +62,7 @@ class Jobs(Side):
             tenant: whose job it is.
             deadline_s: seconds from the earliest start to the deadline, where the request
                 names none.
+            held: whether it waits for its release (see `Dispatching`): nobody is woken for it.
             ended: columns of a job that is inserted as ended (it can never run).
 
         Returns:
@@ -70,7 +72,8 @@ class Jobs(Side):
         Raises:
             Conflict: the id or the key belongs to another request, or to another tenant.
         """
-        values = _columns(request, deadline_s) | {"id": id, "tenant": tenant} | (ended or {})
+        values = _columns(request, deadline_s) | {"id": id, "tenant": tenant, "held": held}
+        values |= ended or {}
         async with self._session() as session:
             statement = insert_into(session, Job).values(values).on_conflict_do_nothing()
             inserted = (await session.scalars(statement.returning(Job))).one_or_none()

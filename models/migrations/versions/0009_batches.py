@@ -22,7 +22,12 @@ REPLACING = (
         "state = 'queued' AND NOT held",
         "state = 'queued' AND held = 0",
     ),
-    ("ix_jobs_waiting", ["tenant", "lane"], "state = 'queued' AND batch_id IS NULL", None),
+    (
+        "ix_jobs_waiting",
+        ["tenant", "lane", "held", "id"],
+        "state = 'queued' AND batch_id IS NULL",
+        None,
+    ),
 )
 ADDED = (
     ("ix_jobs_open_rows", ["batch_id", "held", "batch_row"],
