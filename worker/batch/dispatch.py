@@ -69,10 +69,16 @@ class Dispatcher:
         if released.spent:
             self._when_spent()
         ids = [id for own in released.ids.values() for id in own]
-        for portion in portions(ids, released.processes):
-            if not await self._wake(portion):
-                break  # their next wake-up comes by itself
+        await self._wake_all(portions(ids, released.processes))
         return len(ids)
+
+    async def _wake_all(self, messages: Sequence[Sequence[str]]) -> None:
+        for number, portion in enumerate(messages):
+            if not await self._wake(portion):
+                # They hold their slots: the sweep is not to wait a minute for a lost message.
+                left = [id for message in messages[number:] for id in message]
+                await self._store.dispatching.unsent(left)
+                break
 
 
 def _share(claimants: Sequence[Claimant], room: int, pauses: dict[str, Pause]) -> Mapping[str, int]:
