@@ -6,6 +6,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from models import Batch
 from worker.batch.fairness import Wish, by_tenant, shares
 from worker.batch.limits import Pause, allowed
 from worker.errors import StoreAway
@@ -57,15 +58,16 @@ class Dispatcher:
 
     async def turn(self) -> int:
         """Release what there is room for; how many rows."""
-        pauses: dict[str, Pause] = {}
+        pauses: list[tuple[Batch, Pause]] = []
         released = await self._store.dispatching.release(
             lambda claimants, room: _share(claimants, room, pauses)
         )
         if released is None:
             return 0
-        for id, pause in pauses.items():
-            if await self._store.batches.pause(id, pause.reason, pause.message):
-                logger.warning("batch %s: paused: %s", id, pause.message)
+        for batch, pause in pauses:
+            said = batch.id, pause.reason, pause.message
+            if await self._store.batches.pause(*said, seen=batch):
+                logger.warning("batch %s: paused: %s", batch.id, pause.message)
         if released.spent:
             self._when_spent()
         ids = [id for own in released.ids.values() for id in own]
@@ -81,13 +83,15 @@ class Dispatcher:
                 break
 
 
-def _share(claimants: Sequence[Claimant], room: int, pauses: dict[str, Pause]) -> Mapping[str, int]:
+def _share(
+    claimants: Sequence[Claimant], room: int, pauses: list[tuple[Batch, Pause]]
+) -> Mapping[str, int]:
     now = datetime.now(UTC)
     wishes = []
     for each in claimants:
         most = allowed(each.batch, each.released, each.recent, now)
         if isinstance(most, Pause):
-            pauses[each.batch.id] = most
+            pauses.append((each.batch, most))
         elif most > 0:
             batch = each.batch
             wishes.append(Wish(batch.id, batch.tenant, batch.priority, each.released, most))
