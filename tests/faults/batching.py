@@ -68,13 +68,17 @@ def _kind(number: int, random: Random) -> tuple[str, Expected]:
 
 
 class Door:
-    """A gateway that is killed as anything else is, and comes back at the same address."""
+    """A gateway that is killed as anything else is, and comes back at the same address.
+
+    Attributes:
+        client: of the gateway; it does not ask again.
+    """
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self._port = free_port()
         self._gateway = self._start()
-        self._client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._port}", timeout=30)
+        self.client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{self._port}", timeout=30)
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._gateway.await_print, "listening on ")
@@ -83,7 +87,7 @@ class Door:
     async def __aexit__(
         self, _type: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None
     ) -> None:
-        await self._client.aclose()
+        await self.client.aclose()
 
     async def kill(self) -> None:
         """SIGKILL; another one takes its place."""
@@ -95,7 +99,7 @@ class Door:
         """The answer, however often the gateway dies before it has come."""
         while True:
             try:
-                answer = await self._client.request(method, path, **more)
+                answer = await self.client.request(method, path, **more)
             except httpx.TransportError:
                 await asyncio.sleep(AGAIN_S)
                 continue
@@ -115,7 +119,7 @@ class Door:
             if found := [each["id"] for each in batches if each["input_file_id"] == file]:
                 return str(found[0])
             with suppress(httpx.TransportError):
-                answer = await self._client.post("/v1/batches", json=given)
+                answer = await self.client.post("/v1/batches", json=given)
                 assert answer.status_code in {200, 503}, answer.text
 
     async def lines(self, file: str | None) -> list[dict[str, Any]]:

@@ -2,7 +2,11 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
 
 from models import Job
 from tests.faults import batch_checker, batching
@@ -139,6 +143,34 @@ async def test_a_spending_cap_is_kept_though_many_run_and_cheap_rows_end_first(
         assert (await door.ask("POST", f"/v1/batches/{id}/cancel")).status_code == 200
         await ended(load, id)
         await judged(scene, door, load, id, lines, "cancelled")
+
+
+async def test_an_upload_whose_gateway_dies_leaves_nothing_that_stays(on_sqlite: Scene) -> None:
+    files = on_sqlite.stack.folder / "home" / "files"
+    async with Door(on_sqlite) as door:
+
+        async def broken_off() -> AsyncIterator[bytes]:
+            head = 'content-disposition: form-data; name="file"; filename="rows.jsonl"'
+            yield f"--end\r\n{head}\r\n\r\n".encode() + b"x" * 1_000_000
+            await until(lambda: has_drafts(files))
+            await door.kill()
+            yield b"x" * 1_000_000
+
+        with suppress(httpx.TransportError):
+            form = {"content-type": "multipart/form-data; boundary=end"}
+            await door.client.post("/v1/files", content=broken_off(), headers=form)
+        assert (await door.ask("GET", "/v1/files")).json()["data"] == []
+    # What is left is a draft, which is removed after a day.
+    assert endings(files) == [".part"]
+
+
+async def has_drafts(files: Path) -> bool:
+    return bool(endings(files))
+
+
+def endings(files: Path) -> list[str]:
+    """Of what lies in the folder, if there is one."""
+    return [path.suffix for path in files.iterdir()] if files.is_dir() else []
 
 
 async def count_of(load: Load) -> bool:

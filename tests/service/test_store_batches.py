@@ -106,6 +106,19 @@ async def test_resuming_may_set_other_limits_and_keeps_those_not_given(store: St
     assert (found.max_cost, found.max_failed_ratio) == (2.5, 0.25)
 
 
+async def test_a_limit_that_was_raised_meanwhile_pauses_nothing(store: Store) -> None:
+    seen = await begun(store, max_cost=1.0)
+    # One dispatcher pauses the batch, its owner resumes it; then a slow one comes.
+    assert await store.batches.pause(seen.id, "max_cost", seen=seen)
+    raised = await store.batches.resume(seen.id, max_cost=2.0)
+    assert not await store.batches.pause(seen.id, "max_cost", seen=seen)
+    assert (await store.batches.get(seen.id)).paused_at is None
+    assert await store.batches.pause(seen.id, "max_cost", seen=raised)
+    raised = await store.batches.resume(seen.id, max_failed_ratio=0.5)
+    assert not await store.batches.pause(seen.id, "max_failed_ratio", seen=seen)
+    assert await store.batches.pause(seen.id, "max_failed_ratio", seen=raised)
+
+
 async def test_a_batch_that_is_read_in_can_be_paused_and_begins_so(store: Store) -> None:
     mine = await taken(store)
     assert await store.batches.pause(mine.id, PauseReason.REQUESTED)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from models import Batch
 from worker.batch.fairness import Wish, by_tenant, shares
 from worker.batch.limits import ANY, Pause, allowed
 from worker.errors import StoreAway
@@ -57,32 +58,42 @@ class Dispatcher:
 
     async def turn(self) -> int:
         """Release what there is room for; how many rows."""
-        pauses: dict[str, Pause] = {}
+        pauses: list[tuple[Batch, Pause]] = []
         released = await self._store.dispatching.release(
             lambda claimants, room: _share(claimants, room, pauses)
         )
         if released is None:
             return 0
-        for id, pause in pauses.items():
-            if await self._store.batches.pause(id, pause.reason, pause.message):
-                logger.warning("batch %s: paused: %s", id, pause.message)
+        for batch, pause in pauses:
+            said = batch.id, pause.reason, pause.message
+            if await self._store.batches.pause(*said, seen=batch):
+                logger.warning("batch %s: paused: %s", batch.id, pause.message)
         if released.spent:
             self._when_spent()
         ids = [id for own in released.ids.values() for id in own]
-        for portion in portions(ids, released.processes):
-            if not await self._wake(portion):
-                break  # their next wake-up comes by itself
+        await self._wake_all(portions(ids, released.processes))
         return len(ids)
 
+    async def _wake_all(self, messages: Sequence[Sequence[str]]) -> None:
+        for number, portion in enumerate(messages):
+            if not await self._wake(portion):
+                # They hold their slots: the sweep is not to wait a minute for a lost message.
+                left = [id for message in messages[number:] for id in message]
+                await self._store.dispatching.unsent(left)
+                break
 
-def _share(claimants: Sequence[Claimant], room: int, pauses: dict[str, Pause]) -> Mapping[str, int]:
+
+def _share(
+    claimants: Sequence[Claimant], room: int, pauses: list[tuple[Batch, Pause]]
+) -> Mapping[str, int]:
     now = datetime.now(UTC)
     wishes = []
     for each in claimants:
         batch = each.batch
         most = ANY if batch is None else allowed(batch, each.released, each.recent, now)
         if isinstance(most, Pause):
-            pauses[each.id] = most
+            assert batch is not None
+            pauses.append((batch, most))
         elif most > 0:
             priority = 0 if batch is None else batch.priority
             wishes.append(Wish(each.id, each.tenant, priority, each.released, most))

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from models import Batch, BatchStatus
@@ -22,6 +23,10 @@ logger = logging.getLogger(__name__)
 
 # Expired files that one turn removes.
 FILES = 100
+# A batch that cannot be worked at is left alone for so long: others are not to wait for it.
+AGAIN_S = 15.0
+# How often in the time of a lease it is renewed.
+RENEWALS = 3
 
 
 class Batches:
@@ -99,12 +104,32 @@ class Batches:
             await self._store.files.remove(file.id)
 
     async def _work(self, batch: Batch) -> None:
-        """Do what a batch was taken for; left undone, it is others' at once."""
+        """Do what a batch was taken for; left undone, it is others'."""
         work: Callable[[Batch], Awaitable[None]] = self._writing.run
         if batch.status == BatchStatus.VALIDATING:
             work = self._reading.run
+        keeping = asyncio.create_task(self._keep(batch))
         try:
             await work(batch)
+        except StorageAway as away:
+            logger.warning("batch %s: waits: %s", batch.id, away)
+            await self._store.intake.leave(batch, AGAIN_S)
+        except Exception as error:
+            is_fault = not isinstance(error, StoreAway)
+            await self._store.intake.leave(batch, AGAIN_S if is_fault else 0.0)
+            raise
         except BaseException:
             await self._store.intake.leave(batch)
             raise
+        finally:
+            keeping.cancel()
+
+    async def _keep(self, batch: Batch) -> None:
+        """Renew the lease: one step of a slow storage may take longer than it lasts, and whoever
+        took the batch over would come no further.
+        """
+        held = True
+        while held:
+            await asyncio.sleep(self._lease_s / RENEWALS)
+            with suppress(StoreAway):  # whoever works at it finds out
+                held = await self._store.intake.hold_on(batch, self._lease_s)

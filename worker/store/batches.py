@@ -95,9 +95,23 @@ class Batches(Side):
 
     @unbroken
     async def pause(
-        self, id: str, reason: str, message: str | None = None, until: datetime | None = None
+        self,
+        id: str,
+        reason: str,
+        message: str | None = None,
+        until: datetime | None = None,
+        *,
+        seen: Batch | None = None,
     ) -> bool:
         """Release no more of its rows until it is resumed, or until then.
+
+        Args:
+            id: the batch.
+            reason: a word; `message` says it to people.
+            message: None where there is nothing to say.
+            until: when it goes on by itself; None is never.
+            seen: the batch as it was when its limits were found to be reached: if it was resumed
+                with others meanwhile, it goes on.
 
         Returns:
             Whether that was new: a batch that is paused already keeps its reason, unless it was
@@ -114,6 +128,8 @@ class Batches(Side):
             "pause_message": None if message is None else repair(message),
         }
         statement = update(Batch).where(Batch.id == id, Batch.status.in_(CANCELLABLE), runs)
+        for limit in () if seen is None else (Batch.max_cost, Batch.max_failed_ratio):
+            statement = statement.where(limit.is_not_distinct_from(getattr(seen, limit.key)))
         async with self._session() as session:
             found = await session.scalars(statement.values(values).returning(Batch.id))
             return found.one_or_none() is not None

@@ -95,6 +95,13 @@ class Dispatching(Side):
         spent = sorted(idle & (found.keys() - released.keys()))
         return Released(released, spent, processes)
 
+    @unbroken
+    async def unsent(self, ids: Sequence[str]) -> None:
+        """No wake-up was sent for these: the sweep's next turn sends one for each."""
+        waiting = Job.id.in_(ids), Job.state == JobState.QUEUED.value, ~Job.held, Job.wakes == 1
+        async with self._session() as session:
+            await session.execute(update(Job).where(*waiting).values(wake_at=clock(), wakes=0))
+
     async def _is_alone(self, session: AsyncSession) -> bool:
         """Whether this is the only dispatch; in SQLite every transaction is."""
         if not self._is_postgresql:

@@ -92,11 +92,11 @@ class Intake(Side):
             return await self._hold_on(session, batch, lease_s)
 
     @unbroken
-    async def leave(self, batch: Batch) -> None:
-        """Leave the batch to others, at once."""
+    async def leave(self, batch: Batch, for_s: float = 0.0) -> None:
+        """Leave the batch to whoever comes in so many seconds, or later."""
         left = update(Batch).where(Batch.id == batch.id, Batch.lease_owner == self._owner)
         async with self._session() as session:
-            await session.execute(left.values(lease_owner=None, lease_until=None))
+            await session.execute(left.values(lease_owner=None, lease_until=clock(for_s)))
 
     @unbroken
     async def insert(

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from models import File
 from worker.access import Principal, Scope
-from worker.errors import DeltaworksError, FileNotFound, StorageAway, StoreAway
+from worker.errors import DeltaworksError, FileNotFound, StoreAway
 from worker.files import draft, in_thread, new_file_id, pieces
 from worker.gateway.answers import json_answer
 from worker.gateway.body import announced, as_it_is, gateway_of, principal_of, too_large
@@ -107,20 +107,28 @@ async def _uploaded(request: Request, body: Incoming) -> File:
     as_it_is(request)
     if announced(request) > most + FORM_BYTES:
         raise too_large(FILE, most)
-    id = new_file_id()
-    async with draft(gateway.storage, id) as file:
-        form = Form(boundary, file, most)
-        while piece := await body.piece():
-            await in_thread(form.feed, piece)
-        sent = form.end()
-    return await _added(gateway, principal, id, sent)
+    id, files, is_said = new_file_id(), gateway.client.store.files, False
+    try:
+        async with draft(gateway.storage, id) as file:
+            form = Form(boundary, file, most)
+            while piece := await body.piece():
+                await in_thread(form.feed, piece)
+            row = _row(gateway, principal, id, form.end())
+            # Before the content is there: were it the other way round, one that died in between
+            # would leave a content that nobody ever removes. The row has its time.
+            is_said = True
+            return await files.add(row)
+    except BaseException:
+        if is_said:
+            with suppress(StoreAway):  # it may have come to be, unheard
+                await files.remove(id)
+        raise
 
 
-async def _added(gateway: Gateway, principal: Principal, id: str, sent: Upload) -> File:
-    """The row of a content that is there; without a row the content goes, too."""
-    files, now = gateway.client.store.files, datetime.now(UTC)
+def _row(gateway: Gateway, principal: Principal, id: str, sent: Upload) -> File:
+    now = datetime.now(UTC)
     life_s = gateway.client.settings.file_life_s if sent.life_s is None else sent.life_s
-    row = File(
+    return File(
         id=id,
         tenant=principal.tenant,
         purpose=sent.purpose,
@@ -129,14 +137,6 @@ async def _added(gateway: Gateway, principal: Principal, id: str, sent: Upload) 
         created_at=now,
         expires_at=now + timedelta(seconds=life_s),
     )
-    try:
-        return await files.add(row)
-    except BaseException:
-        with suppress(StorageAway):
-            await in_thread(gateway.storage.remove, id)
-        with suppress(StoreAway):  # it may have come to be, unheard
-            await files.remove(id)
-        raise
 
 
 async def _own(request: Request, scope: Scope) -> File:
