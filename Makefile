@@ -26,6 +26,7 @@ check: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m ops.bench.deltas
 	$(BIN)/python -m ops.bench.gateway
+	$(BIN)/python -m ops.bench.batch
 
 faults: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.faults.long
