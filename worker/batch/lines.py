@@ -17,7 +17,7 @@ from worker.files.storage import Readable
 from worker.ids import new_id
 from worker.limiter import estimated_prompt, estimated_tokens
 from worker.openai.responses.translation import translated
-from worker.request import body_of, shown
+from worker.request import MAX_DEPTH, body_of, shown
 from worker.store import Row
 from worker.text import repair, repair_document
 
@@ -172,7 +172,7 @@ class Lines:
         if not isinstance(body, dict):
             problem = f"body: is {shown(body)}; write the request as an object"
             raise _Faulty("invalid_request", problem, "body")
-        return self._request(custom_id, body)
+        return self._request(custom_id, body, plain=_is_plain(line))
 
     def _custom_id(self, given: object) -> str:
         if not isinstance(given, str) or not 0 < len(given) <= CUSTOM_ID:
@@ -186,9 +186,9 @@ class Lines:
             raise _Faulty("duplicate_custom_id", message, "custom_id")
         return custom_id
 
-    def _request(self, custom_id: str, given: dict[str, object]) -> Row:
+    def _request(self, custom_id: str, given: dict[str, object], *, plain: bool) -> Row:
         try:
-            body, fields = self._body(given)
+            body, fields = self._body(given, plain)
         except ModelNotServed as error:
             message = f"body.model: {error.problem}; {error.remedy}"
             raise _Faulty("model_not_found", message, "body.model") from None
@@ -208,12 +208,12 @@ class Lines:
             response_fields=None if fields is None else msgspec.json.encode(fields).decode(),
         )
 
-    def _body(self, given: dict[str, object]) -> tuple[dict[str, object], object]:
+    def _body(self, given: dict[str, object], plain: bool) -> tuple[dict[str, object], object]:
         """The chat-completions body, and what a response repeats of its request."""
         # A row's answer is read as a whole: how it comes is nobody's choice.
         asked = {k: v for k, v in given.items() if k not in ("stream", "stream_options")}
         if self._batch.endpoint == CHAT:
-            return body_of(asked, self._catalog, self._max_bytes), None
+            return body_of(asked, self._catalog, self._max_bytes, plain=plain), None
         wish = translated(asked)
         if wish.previous is not None:
             raise InvalidRequest("previous_response_id", "is given in a batch", "send the items")
@@ -250,6 +250,14 @@ def no_price(model: str) -> str:
     """Why a batch with a spending cap cannot run the model, and what to do."""
     problem = f"{shown(model)} has no price, and the batch has max_cost"
     return f"{problem}; add one to the upstreams file, or leave max_cost out"
+
+
+def _is_plain(line: bytes) -> bool:
+    """Whether nothing in the line can be in need of repair, or lie too deep.
+
+    What is repaired can only be written as an escape, and what opens is counted at a glance.
+    """
+    return b"\\u" not in line and line.count(b"{") + line.count(b"[") <= MAX_DEPTH
 
 
 def _object(line: bytes) -> dict[str, object]:

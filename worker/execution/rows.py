@@ -1,11 +1,14 @@
 """Several bulk jobs that came with one wake-up: run together, as the process has slots for them."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from worker.execution.execution import Execution
 from worker.leases import Leases
 
+# A turn of the loop that takes no longer has no crowd in it.
+QUICK_S = 0.005
 # More than can wait.
 MOST = 1 << 30
 
@@ -18,6 +21,7 @@ class Rows:
         self._leases = leases
         self._running = 0
         self._freed = asyncio.Condition()
+        self._beginning = asyncio.Lock()
 
     async def run(self, ids: Sequence[str]) -> bool:
         """Run the jobs to their ends, or give them back.
@@ -39,12 +43,27 @@ class Rows:
             await self._freed.wait_for(self._has_room)
             self._running += 1
         try:
+            await self._quiet()
             return await self._execution.run(id)
         finally:
             async with self._freed:
                 self._running -= 1
                 # A process that ends lets all of them find out.
                 self._freed.notify(MOST if self._leases.draining else 1)
+
+    async def _quiet(self) -> None:
+        """Wait until the loop is quick, one row after the other.
+
+        Else they would all begin at once, and a job that is watched would wait behind them at
+        each of its steps.
+        """
+        async with self._beginning:
+            while not self._leases.draining:
+                began = time.perf_counter()
+                await asyncio.sleep(0)
+                if time.perf_counter() - began < QUICK_S:
+                    return
+                await asyncio.sleep(QUICK_S)
 
     def _has_room(self) -> bool:
         return self._running < max(self._leases.bulk_slots, 1) or self._leases.draining

@@ -6,7 +6,7 @@ values     values as errors may show them
 webhook    whom the job's end is told to
 """
 
-from worker.request.body import body_of
+from worker.request.body import MAX_DEPTH, body_of
 from worker.request.envelope import (
     ID_PATTERN,
     JobRequest,
@@ -20,6 +20,7 @@ from worker.request.webhook import WebhookTerms, webhook_of
 
 __all__ = [
     "ID_PATTERN",
+    "MAX_DEPTH",
     "JobRequest",
     "WebhookTerms",
     "as_response",

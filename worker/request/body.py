@@ -32,18 +32,22 @@ REFUSED = {
 }
 
 
-def body_of(given: object, catalog: Catalog, max_bytes: int) -> dict[str, object]:
+def body_of(
+    given: object, catalog: Catalog, max_bytes: int, *, plain: bool = False
+) -> dict[str, object]:
     """The body as it is sent to an upstream.
 
     Args:
         given: what the caller sent.
         catalog: the upstreams, one of which must serve the model.
         max_bytes: the largest body, measured as JSON in UTF-8.
+        plain: whether it is known to be neither deep nor in need of repair: most of what it takes
+            to look at a body is to look for these.
 
     Raises:
         InvalidRequest: the first fault, by field.
     """
-    body = _sized(object_of(given, "request"), max_bytes)
+    body = _sized(object_of(given, "request"), max_bytes, plain)
     for name in REFUSED.keys() & body:
         problem, remedy = REFUSED[name].split("; ", 1)
         raise InvalidRequest(f"request.{name}", problem, remedy)
@@ -56,11 +60,13 @@ def body_of(given: object, catalog: Catalog, max_bytes: int) -> dict[str, object
     return {**body, "stream": True}
 
 
-def _sized(given: dict[str, object], max_bytes: int) -> dict[str, object]:
-    if depth_exceeds(given, MAX_DEPTH):
+def _sized(given: dict[str, object], max_bytes: int, plain: bool) -> dict[str, object]:
+    if not plain and depth_exceeds(given, MAX_DEPTH):
         raise InvalidRequest("request", f"nests deeper than {MAX_DEPTH}", "flatten it")
     try:
-        body = {repair(key): repair_document(v) for key, v in given.items() if v is not None}
+        body = {key: value for key, value in given.items() if value is not None}
+        if not plain:
+            body = {repair(key): repair_document(value) for key, value in body.items()}
         size = len(msgspec.json.encode(body))
     except (TypeError, ValueError, OverflowError):
         raise InvalidRequest("request", "is no JSON object", "send JSON types only") from None
