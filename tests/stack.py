@@ -162,7 +162,7 @@ class Stack:
     async def dispatch(self) -> bool:
         """Have a worker release bulk jobs, as a submitting service does."""
         app = Celery(broker=self.env["DELTAWORKS_REDIS_URL"], set_as_current=False)
-        app.send_task("deltaworks.dispatch", queue="deltaworks.sweep")
+        app.send_task("deltaworks.dispatch", queue="bulk")
         app.close()
         return True
 

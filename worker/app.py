@@ -58,7 +58,7 @@ def _defaults() -> dict[str, object]:
         "task_routes": {
             SUBMIT: {"queue": SUBMIT},
             SWEEP: {"queue": SWEEP},
-            DISPATCH: {"queue": SWEEP},
+            DISPATCH: {"queue": Lane.BULK.value},
         },
         "worker_pool": "threads",
         "worker_concurrency": chosen.streams,
@@ -112,7 +112,7 @@ async def wake_rows(ids: Sequence[str]) -> bool:
 
 async def dispatch_soon() -> bool:
     """Have a worker release bulk jobs; False where the broker took no message."""
-    return await _taken("the dispatcher", DISPATCH, (), SWEEP)
+    return await _taken("the dispatcher", DISPATCH, (), Lane.BULK.value)
 
 
 async def sweep_soon() -> bool:

@@ -13,13 +13,13 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from models import TERMINAL, Attempt, Job
+from models import TERMINAL, Attempt, Job, Lane
 from tests.faults import audit
 from tests.faults.evidence import Evidence, Expected, Shutdown
 from tests.stack import Reader, Stack, chat
 from tests.wire import until
 from worker import catalog
-from worker.app import DISPATCH, RUN_JOB, SWEEP
+from worker.app import DISPATCH, RUN_JOB
 from worker.channel.events import START, ChannelEvent, Delta, decode, encode
 from worker.channel.log import OPEN, log_key
 from worker.errors import StoreAway
@@ -124,7 +124,7 @@ class Load:
 
     async def dispatch(self) -> bool:
         """Have bulk jobs released, in the same way."""
-        return await self._send(DISPATCH, (), SWEEP)
+        return await self._send(DISPATCH, (), Lane.BULK.value)
 
     async def _send(self, task: str, arguments: tuple[str, ...], queue: str) -> bool:
         if not self.wakes:

@@ -54,9 +54,11 @@ async def client(priced: Stack) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def created(client: httpx.AsyncClient, models: list[str], **fields: Any) -> str:
+    """The id of a new batch; no row can cost more than ten tokens do."""
+    bodies = [chat(model, str(n), max_tokens=10) for n, model in enumerate(models)]
     rows = [
-        {"custom_id": str(n), "method": "POST", "url": CHAT, "body": chat(model, str(n))}
-        for n, model in enumerate(models)
+        {"custom_id": str(n), "method": "POST", "url": CHAT, "body": body}
+        for n, body in enumerate(bodies)
     ]
     content = b"".join(json.dumps(row).encode() + b"\n" for row in rows)
     sent = await client.post("/v1/files", data={"purpose": "batch"}, files={"file": content})
@@ -139,7 +141,7 @@ async def test_a_suspended_upstream_pauses_a_batch_until_it_is_resumed(
 async def test_interactive_jobs_go_on_beside_a_batch_that_takes_all_slots(
     priced: Stack, client: httpx.AsyncClient
 ) -> None:
-    slow, served = "sim?tokens=200&rate=20&ttft=0", len(priced.record())
+    slow, served = "sim?tokens=9&rate=1&ttft=0", len(priced.record())
     id = await created(client, [slow] * 200)
     # A request is in the record from its beginning on.
     await until(lambda: len(priced.record()) >= served + 50)
