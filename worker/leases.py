@@ -165,14 +165,15 @@ class Leases:
         for hold in self._held.values():
             hold.stop(what)
 
-    async def claim(self, id: str) -> Hold | None:
+    async def claim(self, id: str, *, patient: bool = False) -> Hold | None:
         """Claim the job; None where it is not to be had (see `Holds.claim`), or not here."""
         asked = asyncio.get_running_loop().time()
         if self.draining or self.late:
             logger.info("job %s: left to others: this process %s", id, self._why())
             await self.holds.leave(id)
             return None
-        job = await self.holds.claim(id, self._lease_s) or await self._claim_suspect(id)
+        job = await self.holds.claim(id, self._lease_s, patient=patient)
+        job = job or await self._claim_suspect(id)
         if job is None:
             return None
         if before := self._held.get(id):

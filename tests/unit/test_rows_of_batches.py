@@ -17,7 +17,8 @@ class Runs:
         self.most = 0
         self.ends: dict[str, asyncio.Future[bool]] = {}
 
-    async def run(self, id: str) -> bool:
+    async def run(self, id: str, *, patient: bool) -> bool:
+        assert patient
         self.running.add(id)
         self.most = max(self.most, len(self.running))
         try:

@@ -86,3 +86,32 @@ async def test_no_call_is_about_more_than_so_many() -> None:
     found = await asyncio.gather(*(together.ask(n) for n in range(count)))
     assert found == [n * 10 for n in range(count)]
     assert [len(items) for items in server.asked] == [MOST, MOST, 1]
+
+
+async def test_the_patient_wait_a_moment_for_others_and_hurry_with_whoever_cannot() -> None:
+    server = Server()
+    together = Together(server.run)
+    patient = [asyncio.create_task(together.ask(n, patient=True)) for n in (1, 2)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert server.asked == []
+    hurried = asyncio.create_task(together.ask(3))
+    await server.has_asked(1)
+    assert server.asked == [[1, 2, 3]]
+    server.may_answer.release()
+    assert await asyncio.gather(*patient, hurried) == [10, 20, 30]
+    alone = asyncio.create_task(together.ask(4, patient=True))
+    server.may_answer.release()
+    assert await alone == 40  # nobody came
+
+
+async def test_as_many_as_one_call_takes_wait_for_nobody() -> None:
+    server = Server()
+    together = Together(server.run)
+    tasks = [asyncio.create_task(together.ask(n, patient=True)) for n in range(MOST + 1)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert [len(items) for items in server.asked] == [MOST]
+    server.may_answer.release()
+    server.may_answer.release()
+    assert len(await asyncio.gather(*tasks)) == MOST + 1

@@ -80,13 +80,17 @@ class Execution:
         self._settings = settings
         self._sleeping = 0
 
-    async def run(self, id: str) -> bool:
+    async def run(self, id: str, *, patient: bool = False) -> bool:
         """Run the job to its end, or give it back; nothing where it is not to be had.
+
+        Args:
+            id: the job.
+            patient: whether it may begin a moment later, with others.
 
         Returns:
             Whether another process is to run it, because this one ends.
         """
-        hold = await self._leases.claim(id)
+        hold = await self._leases.claim(id, patient=patient)
         if hold is None:
             logger.debug("job %s is not to be had", id)
             return self._leases.draining

@@ -44,7 +44,7 @@ class Rows:
             self._running += 1
         try:
             await self._quiet()
-            return await self._execution.run(id)
+            return await self._execution.run(id, patient=True)
         finally:
             async with self._freed:
                 self._running -= 1

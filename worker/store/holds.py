@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from models import TERMINAL, Attempt, Job, JobState, Process, clock
+from models import TERMINAL, Attempt, Job, JobState, Lane, Process, clock
 from worker.store.blame import SUSPECT_AT
 from worker.store.endings import Endings
 from worker.store.engine import insert_into
@@ -54,7 +54,13 @@ class Holds(Side):
 
     @resolving
     async def claim(
-        self, unsure: bool, id: str, lease_s: float, *, suspect: bool = False
+        self,
+        unsure: bool,
+        id: str,
+        lease_s: float,
+        *,
+        suspect: bool = False,
+        patient: bool = False,
     ) -> Job | None:
         """Take hold of a queued job that is due: `attempt` is raised, a lease begins.
 
@@ -63,13 +69,14 @@ class Holds(Side):
                 again, under an attempt that neither the try nor another hold of it can have.
             id: the job.
             lease_s: seconds from now.
+            patient: whether it may wait a moment for others that are claimed.
             suspect: whether it is taken although it is a suspect (see `blame`).
 
         Returns:
             The job; None where it is unknown, ended, not due yet, or held by somebody.
         """
         if not unsure and not suspect:
-            return await self._claims.ask((id, lease_s))
+            return await self._claims.ask((id, lease_s), patient=patient)
         ours = and_(Job.state == JobState.IN_PROGRESS.value, Job.lease_owner == self._owner)
         statement = (
             update(Job)
@@ -256,7 +263,10 @@ class Holds(Side):
             Whether the job was still held.
         """
         settlement = Settlement.of(job, attempt, spent)
-        return await self._end(settlement) or (unsure and await self._ended(settlement) is not None)
+        patient = job.lane == Lane.BULK
+        if await self._end(settlement, patient=patient):
+            return True
+        return unsure and await self._ended(settlement) is not None
 
     @unbroken
     async def settle_late(self, settlement: Settlement) -> Job | None:
@@ -268,8 +278,8 @@ class Holds(Side):
         await self._end(settlement)
         return await self._ended(settlement)
 
-    async def _end(self, end: Settlement) -> bool:
-        return await self._ends.ask(end)
+    async def _end(self, end: Settlement, *, patient: bool = False) -> bool:
+        return await self._ends.ask(end, patient=patient)
 
     async def _end_many(self, ends: Sequence[Settlement]) -> Sequence[bool | Exception]:
         """All of them, or, where one is at fault, each for itself."""

@@ -1,11 +1,12 @@
 """Group commit: one statement is under way, and what is asked meanwhile goes with the next.
 
 A statement's way through SQLAlchemy, the driver and the server costs some milliseconds, however
-many rows it is about. Whoever comes alone waits for nobody.
+many rows it is about. Whoever comes alone waits for nobody; the patient wait a moment for others.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -13,6 +14,11 @@ Answer = TypeVar("Answer")
 
 # Items of one statement: more would hold up the others, and lock more rows for longer.
 MOST = 128
+
+
+# How long the patient ones wait for company: nothing to a job that nobody watches, and groups are
+# some times as large.
+PATIENCE_S = 0.05
 
 
 class Together(Generic[Item, Answer]):
@@ -29,11 +35,14 @@ class Together(Generic[Item, Answer]):
         self._run = run
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._running: asyncio.Task[None] | None = None
+        self._hurries = asyncio.Event()
 
-    async def ask(self, item: Item) -> Answer:
-        """The answer for the item."""
+    async def ask(self, item: Item, *, patient: bool = False) -> Answer:
+        """The answer for the item; a patient one comes a moment later, with others."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
+        if not patient or len(self._waiting) >= MOST:
+            self._hurries.set()
         if self._running is None:
             self._running = asyncio.create_task(self._work())
         return await answer
@@ -41,10 +50,19 @@ class Together(Generic[Item, Answer]):
     async def _work(self) -> None:
         try:
             while self._waiting:
+                await self._wait_for_others()
                 some, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+                if self._waiting:
+                    self._hurries.set()
                 await self._answer(some)
         finally:
             self._running = None
+
+    async def _wait_for_others(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await self._hurries.wait()
+        self._hurries.clear()
 
     async def _answer(self, some: Sequence[tuple[Item, "asyncio.Future[Answer]"]]) -> None:
         try:
