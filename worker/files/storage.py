@@ -2,8 +2,6 @@
 
 import os
 import re
-import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import BinaryIO, Protocol
 from worker.errors import ConfigurationError, FileNotFound, StorageAway
 from worker.files.folder import Folder
 from worker.files.objects import Objects
+from worker.ids import new_id
 from worker.settings import PREFIX, Settings
 
 SETTING = f"{PREFIX}FILES_URL"
@@ -115,8 +114,8 @@ def storage_of(settings: Settings) -> Storage:
 
 
 def new_file_id() -> str:
-    """A file id: 48 bits of time in milliseconds, so that ids sort by age, and 80 random bits."""
-    return f"file-{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    """An id for a new file."""
+    return new_id("file-")
 
 
 class Writable(Protocol):
