@@ -13,8 +13,11 @@ DEV_LOCK := ops/lock/dev.txt
 demo: $(VENV)/run.stamp
 	$(BIN)/python ops/demo.py
 
+# Tests wait more than they work: one process more than there are cores.
+TESTERS = $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+
 test: check
-	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadscope --no-loadscope-reorder
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff format --check .
