@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
 from sqlalchemy import ColumnElement, Connection, delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import aliased
@@ -228,13 +229,15 @@ class Intake(Side):
 
 
 def _insert(connection: Connection, rows: Sequence[Row], common: Mapping[str, object]) -> None:
-    """By the driver itself: SQLAlchemy would look at each value of each row again."""
-    names = [*OWN, *common]
-    marks = ", ".join("?" * len(names))
-    shared = tuple(_bound(connection, common))
+    """As one document and one statement: all of it is done without the interpreter, which reads
+    the next rows meanwhile.
+    """
+    own = ", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(OWN)))
+    marks = ", ".join("?" * len(common))
+    names = ", ".join([*OWN, *common])
     connection.exec_driver_sql(
-        f"INSERT INTO jobs ({', '.join(names)}) VALUES ({marks})",  # noqa: S608  our own names
-        [(*row, *shared) for row in rows],
+        f"INSERT INTO jobs ({names}) SELECT {own}, {marks} FROM json_each(?)",  # noqa: S608  ours
+        (*_bound(connection, common), msgspec.json.encode(rows).decode()),
     )
 
 
@@ -253,11 +256,11 @@ async def _copy(session: AsyncSession, rows: Sequence[Row], common: Mapping[str,
     driver = connection.driver_connection
     assert driver is not None
     shared = "\t".join(_copied(value) for value in common.values())
-    lines = ["\t".join([*map(_copied, row), shared]) for row in rows]
+    lines = [f"{_copied_row(row)}\t{shared}\n" for row in rows]
     async with driver.cursor() as cursor:
         names = ", ".join([*OWN, *common])
         async with cursor.copy(f"COPY jobs ({names}) FROM STDIN") as copy:
-            await copy.write("\n".join(lines) + "\n")
+            await copy.write("".join(lines))
 
 
 # PostgreSQL's manual, COPY, "Text Format".
@@ -267,4 +270,13 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 def _copied(value: object) -> str:
     if value is None:
         return "\\N"
-    return str(value).translate(_ESCAPES)
+    text = str(value)
+    is_plain = text.isprintable() and "\\" not in text
+    return text if is_plain else text.translate(_ESCAPES)
+
+
+def _copied_row(row: Row) -> str:
+    names = f"{row.id}\t{row.number}\t{_copied(row.custom_id)}\t{_copied(row.model)}"
+    # JSON holds no control characters but as escapes.
+    request = row.request.replace("\\", "\\\\")
+    return f"{names}\t{request}\t{_copied(row.response_fields)}"
