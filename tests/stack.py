@@ -99,7 +99,9 @@ class Stack:
         self.address = ""  # of its gateway
         self._processes: list[Process] = []
         schema.upgrade(database_url)
-        self.simulator = self.start("simulator", "-m", "worker.simulator")
+        self.simulator = self.start(
+            "simulator", "-m", "worker.simulator", "--record-limit", "100000"
+        )
         self.simulator.await_print("listening ")
         self.base_url = self.simulator.printed().split("listening ")[1].split()[0]
         self.env["OPENAI_BASE_URL"] = self.base_url

@@ -17,7 +17,7 @@ from tests.faults.scene import Scene
 from tests.wire import until
 from worker.batch.limits import PauseReason
 
-ROWS, MANY = 500, 8_000
+ROWS, MANY = 300, 3_000
 # Few slots, so that the batch is not over before all has befallen it.
 STREAMS = "40"
 

@@ -27,6 +27,9 @@ def _parsed(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--record", type=Path, metavar="FILE", help="append JSON lines here")
+    parser.add_argument(
+        "--record-limit", type=int, default=20_000, metavar="N", help="requests kept in memory"
+    )
     parser.add_argument("--limit-requests-per-minute", type=int, default=0, metavar="N")
     parser.add_argument(
         "--limit-burst", type=int, default=0, metavar="N", help="at once; 0 is a minute's worth"
@@ -52,6 +55,7 @@ def main(given: Sequence[str] | None = None) -> None:
         requests_per_minute=arguments.limit_requests_per_minute,
         burst=arguments.limit_burst,
         limit_headers=not arguments.no_limit_headers,
+        record_limit=arguments.record_limit,
     )
 
 

@@ -213,6 +213,7 @@ def serve(
     requests_per_minute: int = 0,
     burst: int = 0,
     limit_headers: bool = True,
+    record_limit: int = 20_000,
 ) -> None:
     """Run a simulator until SIGTERM or SIGINT; `ready` is told the base URL once it listens.
 
@@ -225,6 +226,7 @@ def serve(
         requests_per_minute=requests_per_minute,
         burst=burst,
         limit_headers=limit_headers,
+        record_limit=record_limit,
     )
     uvloop.run(_serve_until_stopped(simulator, host, port, ready))
 
