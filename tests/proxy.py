@@ -67,9 +67,14 @@ class Proxy:
         task: asyncio.Task[None] | None = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        server_in, server_out = await asyncio.open_connection(
-            self._target.hostname, self._target.port
-        )
+        try:
+            server_in, server_out = await asyncio.open_connection(
+                self._target.hostname, self._target.port
+            )
+        except OSError:  # the server is down: so is its proxy
+            client_out.close()
+            self._tasks.discard(task)
+            return
         doomed = asyncio.Event()
         ways = {
             asyncio.create_task(self._requests(client_in, server_out, doomed)),
