@@ -24,8 +24,6 @@ SETTINGS = {
     "DELTAWORKS_SWEEP_S": str(SWEEP_S),
     "DELTAWORKS_STREAMS": "100",
 }
-# A wake-up that was lost is sent again after a minute.
-PATIENCE_S = 90.0
 WORKER = ("-m", "worker.cli", "worker", "--beat", "--log-level", "debug")
 # For scenes with a beat of their own.
 BEATLESS = tuple(word for word in WORKER if word != "--beat")
@@ -62,7 +60,7 @@ class Scene:
         """Jobs and readers; when the block ends, all must be as if nothing had happened."""
         async with loading(self.stack, self.random) as load:
             yield load
-            await load.ended(PATIENCE_S)
+            await load.ended(60)
             self.figures.resumed = load.resumed
             self.judge(await load.evidence(self.shutdowns))
 

@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psutil
 import pytest
 
-from models import schema
+from models import Job, schema
 from tests.jobs import attempt, claimed, ended, failed, queue
 from tests.servers import PostgresServer
 from tests.service.conftest import OpenStore
@@ -255,3 +256,15 @@ async def test_a_database_that_hangs_does_not_keep_streams_beyond_their_leases(
         for moment in stopped:
             assert (moment - frozen_at).total_seconds() < LEASE_S
         await until(lambda: leases.database_up_s() > 0)
+
+
+async def test_nonsense_that_is_claimed_at_the_same_moment_costs_nobody_a_job(
+    store: Store,
+) -> None:
+    ids: list[Any] = [await queue(store, prompt=str(n)) for n in range(3)]
+    nonsense: list[Any] = [7, {"id": ids[0]}, "\x00\ud800"]
+    wanted = [ids[0], *nonsense, *ids[1:]]
+    found = await asyncio.gather(
+        *(store.holds.claim(id, 30) for id in wanted), return_exceptions=True
+    )
+    assert [job.id for job in found if isinstance(job, Job)] == ids

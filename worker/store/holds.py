@@ -21,14 +21,12 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from models import TERMINAL, Attempt, Job, JobState, Lane, Process, clock
 from worker.store.blame import SUSPECT_AT
 from worker.store.endings import Endings
 from worker.store.engine import insert_into
-from worker.store.failures import Failure, meaning
 from worker.store.settlement import Settlement, added, columns_of
 from worker.store.side import Side, once, resolving, unbroken
 from worker.store.together import Together
@@ -281,21 +279,9 @@ class Holds(Side):
     async def _end(self, end: Settlement, *, patient: bool = False) -> bool:
         return await self._ends.ask(end, patient=patient)
 
-    async def _end_many(self, ends: Sequence[Settlement]) -> Sequence[bool | Exception]:
-        """All of them, or, where one is at fault, each for itself."""
-        try:
-            async with self._transaction() as session, session.begin():
-                return await self._endings.write(session, ends)
-        except SQLAlchemyError as error:
-            if len(ends) == 1 or meaning(error) is not Failure.FAULT:
-                raise
-        return [await self._end_alone(end) for end in ends]
-
-    async def _end_alone(self, end: Settlement) -> bool | Exception:
-        try:
-            return (await self._end_many([end]))[0]
-        except SQLAlchemyError as error:
-            return error
+    async def _end_many(self, ends: Sequence[Settlement]) -> Sequence[bool]:
+        async with self._transaction() as session, session.begin():
+            return await self._endings.write(session, ends)
 
     async def _ended(self, end: Settlement) -> Job | None:
         """The job if it has ended under this attempt: nobody but its holder does that."""

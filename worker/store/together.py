@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Generic, TypeVar
 
+from worker.store.failures import Failure, meaning
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -25,13 +27,11 @@ class Together(Generic[Item, Answer]):
     """Answers for each item what one call for many says of it.
 
     Args:
-        run: answers so many items, in their order. What it raises is raised to each of them; an
-            answer that is an exception to the one it is for.
+        run: answers so many items, in their order. What it raises is raised to each of them where
+            it passes; where it does not, each is asked for alone, so that it meets the guilty one.
     """
 
-    def __init__(
-        self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Exception]]]
-    ) -> None:
+    def __init__(self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]]) -> None:
         self._run = run
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._running: asyncio.Task[None] | None = None
@@ -68,11 +68,14 @@ class Together(Generic[Item, Answer]):
         try:
             answers = await self._run([item for item, _ in some])
         except Exception as error:  # belongs to whoever has asked
-            answers = [error] * len(some)
+            if len(some) > 1 and meaning(error) is Failure.FAULT:
+                for one in some:
+                    await self._answer([one])
+                return
+            for _, future in some:
+                if not future.done():
+                    future.set_exception(error)
+            return
         for (_, future), answer in zip(some, answers, strict=True):
-            if future.done():
-                continue
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-            else:
+            if not future.done():
                 future.set_result(answer)
