@@ -9,8 +9,6 @@ from worker.leases import Leases
 
 # A turn of the loop that takes no longer has no crowd in it.
 QUICK_S = 0.005
-# More than can wait.
-MOST = 1 << 30
 
 
 class Rows:
@@ -48,8 +46,10 @@ class Rows:
         finally:
             async with self._freed:
                 self._running -= 1
-                # A process that ends lets all of them find out.
-                self._freed.notify(MOST if self._leases.draining else 1)
+                if self._leases.draining:  # all of them are to find out
+                    self._freed.notify_all()
+                else:
+                    self._freed.notify()
 
     async def _quiet(self) -> None:
         """Wait until the loop is quick, one row after the other.

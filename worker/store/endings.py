@@ -64,7 +64,7 @@ def _end(dialect: Dialect) -> str:
     spent = "CASE WHEN v.spent IS NULL THEN jobs.cost ELSE coalesce(jobs.cost, 0.0) + v.spent END"
     known = _columns(Job, ("id", "attempt"))
     rows = _rows([*known, *columns], dialect, spent="double precision")
-    held = f"attempt = v.attempt AND state = '{JobState.IN_PROGRESS.value}'"
+    held = f"jobs.attempt = v.attempt AND jobs.state = '{JobState.IN_PROGRESS.value}'"
     locked = ""
     if _is_postgresql(dialect):
         # In one order, as every statement that locks many jobs: else two of them may each wait
@@ -76,7 +76,7 @@ def _end(dialect: Dialect) -> str:
         f"WITH v AS ({rows}){locked} "  # noqa: S608  names of our own columns
         f"UPDATE jobs SET {changes}, cost = {spent}, lease_owner = NULL, lease_until = NULL, "
         f"finished_at = {now} "
-        f"FROM {source} jobs.id = v.id AND jobs.{held.replace('AND ', 'AND jobs.')} "
+        f"FROM {source} jobs.id = v.id AND {held} "
         f"RETURNING jobs.id"
     )
 
