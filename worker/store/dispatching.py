@@ -6,13 +6,14 @@ from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import Select, func, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from models import Batch, BatchStatus, Job, JobState, Lane, Process, clock
 from worker.store.batches import Recent, recent
 from worker.store.jobs import FIRST_REWAKE_S
-from worker.store.side import Side, unbroken
+from worker.store.portions import Portions
+from worker.store.side import unbroken
 
 # Names our lock among those of other users of the database; any number would do.
 LOCK = 0x64656C7461
@@ -58,12 +59,8 @@ class Released(Struct, frozen=True):
 Share = Callable[[Sequence[Claimant], int], Mapping[str, int]]
 
 
-class Dispatching(Side):
+class Dispatching(Portions):
     """The dispatcher's side: one at a time in the whole fleet, whoever it is."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        super().__init__(engine)
-        self._is_postgresql = engine.dialect.name == "postgresql"
 
     @unbroken
     async def release(self, share: Share) -> Released | None:
@@ -116,10 +113,7 @@ class Dispatching(Side):
             order = Job.id
         else:
             held.append(Job.batch_id == claimant.batch.id)
-        portion = select(Job.id).where(*held).order_by(order).limit(most)
-        if self._is_postgresql:
-            portion = portion.with_for_update(skip_locked=True)
-        chosen = portion.cte("portion")
+        chosen = self._portion(select(Job.id).where(*held), order, most).cte("portion")
         statement = (
             update(Job)
             .where(Job.id.in_(select(chosen.c.id)))

@@ -19,7 +19,7 @@ class Portions(Side):
 
     def __init__(self, engine: AsyncEngine) -> None:
         super().__init__(engine)
-        self._skips_locked = engine.dialect.name == "postgresql"
+        self._is_postgresql = engine.dialect.name == "postgresql"
 
     async def _change(
         self,
@@ -53,7 +53,8 @@ class Portions(Side):
         return list(await session.scalars(statement))
 
     def _portion(
-        self, chosen: Select[*Columns], order: InstrumentedAttribute[Any], limit: int
+        self, chosen: Select[*Columns], order: InstrumentedAttribute[Any] | None, limit: int
     ) -> Select[*Columns]:
-        portion = chosen.order_by(order).limit(limit)
-        return portion.with_for_update(skip_locked=True) if self._skips_locked else portion
+        """So many of the chosen rows, locked; in any order where none is named."""
+        portion = chosen.limit(limit) if order is None else chosen.order_by(order).limit(limit)
+        return portion.with_for_update(skip_locked=True) if self._is_postgresql else portion

@@ -7,13 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, exists, insert, literal, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from models import Batch, BatchStatus, Job, JobState, clock
 from worker.errors import Category
 from worker.store.batches import UNPAUSED, failed_of
 from worker.store.dispatching import RUNNING
-from worker.store.side import Side, unbroken
+from worker.store.portions import Portions
+from worker.store.side import unbroken
 from worker.store.tally import Tally
 
 # The code of rows whose batch expired before they were run.
@@ -22,12 +23,8 @@ EXPIRED = "batch_expired"
 SETTLED_S = 10.0
 
 
-class Tending(Side):
+class Tending(Portions):
     """The sweep's side of batches. Every method is one short transaction."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        super().__init__(engine)
-        self._is_postgresql = engine.dialect.name == "postgresql"
 
     @unbroken
     async def wake_paused(self) -> Sequence[str]:
@@ -153,9 +150,7 @@ class Tending(Side):
     async def _end(
         self, where: Sequence[ColumnElement[bool]], changes: Mapping[str, object], limit: int
     ) -> Sequence[Job]:
-        portion = select(Job.id).where(*where).limit(limit)
-        if self._is_postgresql:
-            portion = portion.with_for_update(skip_locked=True)
+        portion = self._portion(select(Job.id).where(*where), None, limit)
         values = {**changes, "attempt": Job.attempt + 1, "finished_at": clock()}
         # The conditions are not repeated outside (see `Portions`).
         chosen = select(portion.cte("portion").c.id)
