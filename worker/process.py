@@ -4,13 +4,12 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 from celery.apps import worker as program
 from celery.bootsteps import StartStopStep
-from celery.concurrency.thread import TaskPool
 from celery.signals import (
     after_setup_logger,
     worker_init,
@@ -65,6 +64,15 @@ class WorkerProcess:
                 self._attend(*self._opened)
             return self._opened
 
+    @property
+    def worker(self) -> Worker:
+        """The runtime. Raises like `open`."""
+        return self.open()[1]
+
+    def soon(self, callback: Callable[..., object], *args: object) -> None:
+        """Have the loop call it in one of its next turns; may be called from any thread."""
+        self.open()[0].loop.call_soon_threadsafe(callback, *args)
+
     def _attend(self, loop: ProcessLoop, worker: Worker) -> None:
         leases, chosen = worker.leases, worker.client.settings
 
@@ -116,11 +124,8 @@ def withhold_prompts(logger: logging.Logger, **_: object) -> None:
 
 
 @worker_init.connect
-def open_before_consuming(sender: WorkController, **_: object) -> None:
+def open_before_consuming(**_: object) -> None:
     """Refuse at the start what would fail at the first job."""
-    pool = sender.pool_cls  # type: ignore[attr-defined]  # celery-types does not know it
-    if not issubclass(pool, TaskPool):
-        raise SystemExit("deltaworks: this worker needs Celery's threads pool; drop -P/--pool")
     try:
         process.open()
     except DeltaworksError as error:

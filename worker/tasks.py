@@ -1,16 +1,15 @@
-"""The Celery tasks: each hands one coroutine to the process's loop, and waits in its thread."""
+"""The Celery tasks: each is a coroutine on the process's loop (see `worker.pool`)."""
 
+import asyncio
 import logging
-import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable
 
-from celery import Task
 from celery.exceptions import Reject
 
 from worker.app import DISPATCH, RUN_JOB, RUN_ROWS, SUBMIT, SWEEP, app
 from worker.errors import StoreAway
+from worker.pool import Awaited, message_id
 from worker.process import process
-from worker.runtime import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -18,53 +17,49 @@ logger = logging.getLogger(__name__)
 STORE_AWAY_S = 5.0
 
 
-@app.task(name=RUN_JOB)
-def run_job(id: str) -> None:
+@app.task(name=RUN_JOB, base=Awaited)
+async def run_job(id: str) -> None:
     """Run the job with this id, if it is to be had."""
-    _run(f"job {id}", lambda worker: worker.execution.run(id))
+    await _run(f"job {id}", process.worker.execution.run(id))
 
 
-@app.task(name=RUN_ROWS)
-def run_rows(ids: list[str]) -> None:
+@app.task(name=RUN_ROWS, base=Awaited)
+async def run_rows(ids: list[str]) -> None:
     """Run the bulk jobs with these ids, those that are to be had."""
-    _run(f"{len(ids)} jobs", lambda worker: worker.rows.run(ids))
+    await _run(f"{len(ids)} jobs", process.worker.rows.run(ids))
 
 
-def _run(whose: str, run: Callable[[Worker], Coroutine[object, object, bool]]) -> None:
-    loop, worker = process.open()
+async def _run(whose: str, running: Awaitable[bool]) -> None:
     try:
-        elsewhere = loop.run(run(worker))
+        elsewhere = await running
     except StoreAway as away:
         logger.warning("%s: not claimed: %s", whose, away)
-        if not worker.leases.draining:
-            time.sleep(STORE_AWAY_S)
+        if not process.worker.leases.draining:
+            await asyncio.sleep(STORE_AWAY_S)
         raise Reject("the store is away", requeue=True) from None
     if elsewhere:
         raise Reject("this process ends", requeue=True)
 
 
-@app.task(name=SUBMIT, bind=True)
-def submit(self: Task[..., None], document: object) -> None:
+@app.task(name=SUBMIT, base=Awaited)
+async def submit(document: object) -> None:
     """Accept a job request from a service that has only Celery and the broker's URL."""
-    loop, worker = process.open()
     try:
-        loop.run(worker.client.submission.submit_message(document, str(self.request.id)))
+        await process.worker.client.submission.submit_message(document, message_id.get())
     except Exception as error:
         # The prompt is in the arguments and in no log: only the kind of error is told.
         logger.warning("a submitted message could not be stored yet: %s", type(error).__name__)
-        time.sleep(STORE_AWAY_S)
+        await asyncio.sleep(STORE_AWAY_S)
         raise Reject("the store is away", requeue=True) from None
 
 
-@app.task(name=DISPATCH)
-def dispatch() -> None:
+@app.task(name=DISPATCH, base=Awaited)
+async def dispatch() -> None:
     """Release bulk jobs, as slots are free."""
-    loop, worker = process.open()
-    loop.loop.call_soon_threadsafe(worker.batches.refill)
+    process.worker.batches.refill()
 
 
-@app.task(name=SWEEP)
-def sweep() -> None:
+@app.task(name=SWEEP, base=Awaited)
+async def sweep() -> None:
     """One turn of the sweep."""
-    loop, worker = process.open()
-    loop.run(worker.sweep.turn())
+    await process.worker.sweep.turn()

@@ -10,7 +10,6 @@ from pathlib import Path
 from threading import Thread
 
 from celery.beat import Service
-from celery.concurrency.thread import TaskPool
 from celery.signals import worker_ready, worker_shutting_down
 
 from models import Lane
@@ -19,6 +18,7 @@ from worker.app import SUBMIT, SWEEP, app
 from worker.cli.sockets import allow_many_sockets
 from worker.errors import InvalidRequest
 from worker.logs import log_as_process
+from worker.pool import Pool
 from worker.process import process
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def worker(
     worker_ready.connect(lambda **_: ready(), weak=False)
     serving = app.Worker(
         hostname=f"deltaworks-{os.getpid()}@{socket.gethostname()}",
-        pool_cls=TaskPool,
+        pool_cls=Pool,
         concurrency=at_once,
         queues=[*served, SUBMIT, SWEEP],
         without_gossip=True,

@@ -120,7 +120,7 @@ class Execution:
             return deferral.deferred
         except UpstreamError as error:
             return await self._given_up(run, error)
-        except HoldOver:
+        except (HoldOver, asyncio.CancelledError):  # by the pool, which was told to terminate it
             return Drained()
         except HoldLost:
             raise
