@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-import httpx
 from tenacity import AsyncRetrying, RetryCallState
 
 from models import Attempt, Job, JobState
@@ -40,7 +39,7 @@ from worker.routing import Router
 from worker.settings import Settings
 from worker.stream.transcript import Transcript, Verdict
 from worker.tries import tried
-from worker.upstream import Exchange, Limits, Request
+from worker.upstream import Client, Exchange, Limits, Request
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ class Execution:
         leases: Leases,
         settling: Settling,
         publisher: Publisher,
-        http: httpx.AsyncClient,
+        http: Client,
         router: Router,
         limiter: Limiter,
         policy: Policy,

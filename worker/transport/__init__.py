@@ -10,6 +10,6 @@ transport    the pool of idle connections, and httpx's interface
 
 from worker.transport.body import Body
 from worker.transport.dialing import Addresses
-from worker.transport.transport import Transport
+from worker.transport.transport import Answer, Prepared, Transport
 
-__all__ = ["Addresses", "Body", "Transport"]
+__all__ = ["Addresses", "Answer", "Body", "Prepared", "Transport"]

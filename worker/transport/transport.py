@@ -2,16 +2,41 @@
 
 import asyncio
 import ssl
+from typing import NamedTuple
 
 import httpx
 
 from worker.transport.body import Body
 from worker.transport.connection import Connection
 from worker.transport.dialing import Dialer, LookUp, Route, look_up, proxy_authorization
-from worker.transport.head import Head, encode
+from worker.transport.head import Head, Headers, beginning, end, lines
 from worker.transport.proxies import Proxies
 
 PORTS = {"http": 80, "https": 443}
+
+
+class Prepared(NamedTuple):
+    """What all requests of one kind have in common: the way, the method, most headers."""
+
+    route: Route
+    method: str
+    beginning: bytes
+
+
+class Answer(NamedTuple):
+    """A response whose head has come."""
+
+    head: Head
+    body: Body
+
+    def response(self) -> httpx.Response:
+        """As httpx knows it; its `extensions` hold the body."""
+        return httpx.Response(
+            self.head.status,
+            headers=self.head.headers,
+            stream=self.body,
+            extensions={"http_version": b"HTTP/1.1", "body": self.body},
+        )
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -60,16 +85,47 @@ class Transport(httpx.AsyncBaseTransport):
         """
         timeouts = request.extensions.get("timeout", {})
         content = await _content(request)
-        route = self._route(request.url)
-        head = _encoded(request, route, len(content))
-        connection, answer = await self._answered(route, head + content, timeouts)
-        body = Body(connection, timeouts.get("read"), self._keep)
-        return httpx.Response(
-            answer.status,
-            headers=answer.headers,
-            stream=body,
-            extensions={"http_version": b"HTTP/1.1", "body": body},
+        answer = await self.send(
+            self.prepare(request), (), content, timeouts.get("connect"), timeouts.get("read")
         )
+        return answer.response()
+
+    def prepare(self, request: httpx.Request) -> Prepared:
+        """What the request has in common with others like it, for `send`.
+
+        Raises:
+            httpx.UnsupportedProtocol, httpx.LocalProtocolError: its URL or headers do not work.
+        """
+        route, url = self._route(request.url), request.url
+        target, headers = url.raw_path, request.headers.raw
+        if route.proxy is not None and not route.tunnelled:
+            target = b"http://" + url.netloc + url.raw_path
+            headers = [*headers, *proxy_authorization(route.proxy).items()]
+        return Prepared(route, request.method, beginning(request.method, target, headers))
+
+    async def send(
+        self,
+        prepared: Prepared,
+        headers: Headers,
+        content: bytes,
+        connect_timeout_s: float | None,
+        read_timeout_s: float | None = None,
+    ) -> Answer:
+        """As `handle_async_request`, for a request like one that was prepared.
+
+        Args:
+            prepared: what it has in common with that.
+            headers: its own.
+            content: its body.
+            connect_timeout_s, read_timeout_s: see the class.
+        """
+        method = prepared.method
+        head = b"%b%b%b" % (prepared.beginning, lines(headers), end(method, len(content)))
+        request = head + content
+        connection, answer = await self._answered(
+            prepared.route, request, connect_timeout_s, read_timeout_s
+        )
+        return Answer(answer, Body(connection, read_timeout_s, self._keep))
 
     async def aclose(self) -> None:
         """Close all connections, those in use as well."""
@@ -78,7 +134,11 @@ class Transport(httpx.AsyncBaseTransport):
         await asyncio.sleep(0)  # the loop closes their sockets in its next turn
 
     async def _answered(
-        self, route: Route, request: bytes, timeouts: dict[str, float | None]
+        self,
+        route: Route,
+        request: bytes,
+        connect_timeout_s: float | None,
+        read_timeout_s: float | None,
     ) -> tuple[Connection, Head]:
         """Send the request by an idle connection or a new one; that, and the answer's head.
 
@@ -90,8 +150,8 @@ class Transport(httpx.AsyncBaseTransport):
         try:
             if kept is None:
                 self.open[connection] = route
-                await self._dialer.dial(route, connection, timeouts.get("connect"))
-            return connection, await connection.exchange(request, timeouts.get("read"))
+                await self._dialer.dial(route, connection, connect_timeout_s)
+            return connection, await connection.exchange(request, read_timeout_s)
         except BaseException:
             connection.abort()
             self._forget(connection)
@@ -138,10 +198,3 @@ class Transport(httpx.AsyncBaseTransport):
 async def _content(request: httpx.Request) -> bytes:
     assert isinstance(request.stream, httpx.AsyncByteStream)
     return b"".join([part async for part in request.stream])
-
-
-def _encoded(request: httpx.Request, route: Route, length: int) -> bytes:
-    if route.proxy is None or route.tunnelled:
-        return encode(request, request.url.raw_path, length, {})
-    target = b"http://" + request.url.netloc + request.url.raw_path
-    return encode(request, target, length, proxy_authorization(route.proxy))

@@ -23,7 +23,8 @@ from worker.stream.body import BodyDecoder
 from worker.stream.chunks import DONE, Origin, decode
 from worker.stream.sse import Event
 from worker.stream.transcript import Transcript, Verdict
-from worker.transport import Body
+from worker.transport import Answer, Body
+from worker.upstream.client import Client
 from worker.upstream.patience import Limits, Patience
 
 # How much of an error body is read, and for how long: it is only for its message.
@@ -33,9 +34,12 @@ ERROR_BODY_S = 5.0
 # next request.
 DRAIN_S = 0.1
 
-JSON = {"content-type": "application/json", "accept": "text/event-stream"}
 # Compression delays small events and hides a truncated body.
-IDENTITY = {"accept-encoding": "identity"}
+HEADERS = {
+    "content-type": "application/json",
+    "accept": "text/event-stream",
+    "accept-encoding": "identity",
+}
 
 
 class Answered(Protocol):
@@ -60,12 +64,12 @@ class Request(msgspec.Struct, frozen=True):
             body["stream_options"] = {"include_usage": True}
         return msgspec.json.encode(body)
 
-    def headers(self) -> dict[str, str]:
-        """The headers, the upstream's key among them."""
-        key = self.upstream.api_key()
-        authorization = {"authorization": f"Bearer {key}"} if key else {}
-        traced = {"x-deltaworks-job": self.job, "x-deltaworks-attempt": str(self.attempt)}
-        return {**JSON, **IDENTITY, **authorization, **traced}
+    def own_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers that no other request has."""
+        return [
+            (b"x-deltaworks-job", self.job.encode()),
+            (b"x-deltaworks-attempt", b"%d" % self.attempt),
+        ]
 
 
 class Exchange:
@@ -81,7 +85,7 @@ class Exchange:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: Client,
         request: Request,
         max_event_bytes: int,
         answered: Answered,
@@ -94,7 +98,7 @@ class Exchange:
         self.first_delta_at: datetime | None = None
         self._client = client
         self._body = BodyDecoder(max_event_bytes)
-        self._origin = Origin(host=urlsplit(request.upstream.base_url).hostname or "")
+        self._origin = Origin(host=_host(request.upstream.base_url))
         self._tell_answered = answered
         self._answered = False
 
@@ -142,41 +146,46 @@ class Exchange:
 
     async def _send(self, patience: Patience, grew: Callable[[], None]) -> bool:
         request = self.request
-        stream = self._client.stream(
-            "POST",
-            _url(request.upstream.base_url),
-            content=request.content(),
-            headers=request.headers(),
+        upstream = request.upstream
+        answer = await self._client.ask(
+            f"{upstream.base_url}/chat/completions",
+            upstream.api_key(),
+            HEADERS,
+            request.own_headers(),
+            request.content(),
         )
-        async with stream as response:
+        try:
+            status, headers = answer.head.status, answer.head.named()
             self._answered = True
-            self.request_id = response.headers.get("x-request-id")
+            self.request_id = headers.get("x-request-id")
             patience.headers()
-            self._tell_answered(response.headers, clean=response.status_code == 200)
-            if response.status_code != 200:
-                raise await self._refusal(response)
-            self._origin = msgspec.structs.replace(self._origin, headers=response.headers)
+            self._tell_answered(headers, clean=status == 200)
+            if status != 200:
+                raise await self._refusal(answer, headers)
+            self._origin = msgspec.structs.replace(self._origin, headers=headers)
             self.begun = True
             try:
-                return await self._read(response, patience, grew)
+                return await self._read(answer, headers, patience, grew)
             except UpstreamError:  # its own: what fails on the way is another kind
                 self.begun = self.transcript.length > 0
                 raise
+        finally:
+            await answer.body.aclose()
 
     async def _read(
-        self, response: httpx.Response, patience: Patience, grew: Callable[[], None]
+        self,
+        answer: Answer,
+        headers: Mapping[str, str],
+        patience: Patience,
+        grew: Callable[[], None],
     ) -> bool:
         take = partial(self._take, patience, grew)
-        body: Body = response.extensions["body"]
-        # httpx's own stream holds the response, which holds it: only the garbage collector would
-        # find them.
-        response.stream = body
-        if response.headers.get("content-encoding", "identity") == "identity":
-            if await body.push(take):
-                await _drain(body)
+        if headers.get("content-encoding", "identity") == "identity":
+            if await answer.body.push(take):
+                await _drain(answer.body)
                 return True
         else:  # in spite of what was asked for
-            async for data in response.aiter_bytes():
+            async for data in answer.response().aiter_bytes():
                 if take(data):
                     return True
         return self._apply(self._body.flush())
@@ -204,32 +213,25 @@ class Exchange:
                 self.transcript.apply(chunk)
         return False
 
-    async def _refusal(self, response: httpx.Response) -> UpstreamError:
+    async def _refusal(self, answer: Answer, headers: Mapping[str, str]) -> UpstreamError:
         body = bytearray()
         try:
             async with asyncio.timeout(ERROR_BODY_S):
-                async for data in response.aiter_bytes():
+                async for data in answer.response().aiter_bytes():
                     body += data
                     if len(body) >= MOST_ERROR_BYTES:
                         break
         except (TimeoutError, httpx.HTTPError):
             pass  # the status alone decides, then
-        return classify_response(
-            response.status_code, response.headers, bytes(body), host=self._origin.host
-        )
+        return classify_response(answer.head.status, headers, bytes(body), host=self._origin.host)
 
     def _error(self, category: Category, code: str, message: str) -> UpstreamError:
         return UpstreamError(category, code, 200, message, request_id=self.request_id)
 
 
 @lru_cache(maxsize=256)
-def _url(base_url: str) -> httpx.URL:
-    """Where completions are asked for: httpx takes longer to parse a URL than to send to it.
-
-    Raises:
-        httpx.InvalidURL: the base is none.
-    """
-    return httpx.URL(f"{base_url}/chat/completions")
+def _host(base_url: str) -> str:
+    return urlsplit(base_url).hostname or ""
 
 
 async def _drain(body: Body) -> None:
