@@ -105,16 +105,8 @@ class Execution:
         return isinstance(outcome, Drained)
 
     async def _outcome(self, run: Run) -> Outcome:
-        attempts = AsyncRetrying(
-            retry=run.is_retried,
-            stop=run.is_over,
-            wait=run.wait_s,
-            before_sleep=partial(self._next_attempt, run),
-            sleep=partial(self._pause, run.hold),
-            reraise=True,
-        )
         try:
-            return Ended(await tried(attempts, self._attempt, run))
+            return Ended(await tried(partial(self._attempts, run), partial(self._attempt, run)))
         except Deferral as deferral:
             return deferral.deferred
         except UpstreamError as error:
@@ -126,6 +118,16 @@ class Execution:
         except Exception as error:
             logger.exception("job %s: failed by a fault of our own", run.job.id)
             return Failed(UpstreamError(Category.INTERNAL, type(error).__name__))
+
+    def _attempts(self, run: Run) -> AsyncRetrying:
+        return AsyncRetrying(
+            retry=run.is_retried,
+            stop=run.is_over,
+            wait=run.wait_s,
+            before_sleep=partial(self._next_attempt, run),
+            sleep=partial(self._pause, run.hold),
+            reraise=True,
+        )
 
     async def _given_up(self, run: Run, error: UpstreamError) -> Failed | Deferred:
         """No further attempt here: on a suspension bulk waits, which costs it nothing."""

@@ -7,7 +7,6 @@ holds was paid for.
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
@@ -148,14 +147,10 @@ async def _insist(hold: Hold, write: Write) -> None:
     def is_over(_: object = None) -> bool:
         return hold.over or hold.trusted_s() <= 0
 
-    try:
-        held = await once_more()
-    except StoreAway:  # rarely: only now is it worth its machinery
-        if is_over():
-            raise
-        await asyncio.sleep(random.uniform(0, FIRST_PAUSE_S))  # noqa: S311  no secret
-        retrying = AsyncRetrying(retry=_IF_AWAY, wait=_PAUSES, stop=is_over, reraise=True)
-        held = await tried(retrying, once_more)
+    def retrying() -> AsyncRetrying:
+        return AsyncRetrying(retry=_IF_AWAY, wait=_PAUSES, stop=is_over, reraise=True)
+
+    held = await tried(retrying, once_more)
     if not held:
         raise HoldLost
 

@@ -108,7 +108,8 @@ class Limiter:
             headers: of the response, names in lower case.
             clean: whether it is a stream, and no error.
         """
-        readings = readings_of(headers)
+        sampled = self._reports.sample_is_due(permit.scope)
+        readings = readings_of(headers) if sampled or not clean else {}
         if readings:
             self._share.learn(permit.scope, readings)
         held = self._held.get(permit.member)

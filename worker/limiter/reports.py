@@ -29,20 +29,21 @@ class Reports:
         self._told_at: dict[Scope, float] = {}
         self._telling: dict[Scope, asyncio.Task[None]] = {}
 
+    def sample_is_due(self, scope: Scope) -> bool:
+        """Whether the headers of a response may say something new."""
+        told_at = self._told_at.get(scope)
+        return told_at is None or asyncio.get_running_loop().time() - told_at >= SAMPLE_S
+
     def add(self, permit: Permit, readings: Readings, *, watched: bool) -> None:
         """Tell of a response: the newest readings count, and every watched clean start."""
         scope = permit.scope
-        if not watched and not (readings and self._sample_is_due(scope)):
+        if not watched and not readings:
             return
         news = self._news.setdefault(scope, News(permit))
         news.starts += watched
         news.readings = readings or news.readings
         if scope not in self._telling:
             self._telling[scope] = asyncio.create_task(self._run(scope))
-
-    def _sample_is_due(self, scope: Scope) -> bool:
-        told_at = self._told_at.get(scope)
-        return told_at is None or asyncio.get_running_loop().time() - told_at >= SAMPLE_S
 
     async def _run(self, scope: Scope) -> None:
         try:

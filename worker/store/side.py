@@ -1,7 +1,6 @@
 """What the sides of the store share: their sessions, and statements that run to their end."""
 
 import asyncio
-import random
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
@@ -126,9 +125,8 @@ async def _repeated(write: Callable[[bool], Coroutine[object, object, R]]) -> R:
             unsure = away.unsure = unsure or away.unsure
             raise
 
-    try:
-        return await once_more()
-    except StoreAway:  # rarely: only now is it worth its machinery
-        await asyncio.sleep(random.uniform(0, FIRST_PAUSE_S))  # noqa: S311  no secret
-    retrying = AsyncRetrying(retry=_IF_AWAY, wait=_PAUSES, stop=_PATIENCE, reraise=True)
-    return await tried(retrying, once_more)
+    return await tried(_retrying, once_more)
+
+
+def _retrying() -> AsyncRetrying:
+    return AsyncRetrying(retry=_IF_AWAY, wait=_PAUSES, stop=_PATIENCE, reraise=True)

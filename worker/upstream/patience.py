@@ -1,6 +1,7 @@
 """How long each phase of a stream may take; one lazy timer, nothing to do for each read."""
 
 import asyncio
+import math
 from types import TracebackType
 
 from msgspec import Struct
@@ -33,6 +34,7 @@ class Patience:
         self._loop = asyncio.get_running_loop()
         self._scope = asyncio.timeout(None)
         self._timer: asyncio.TimerHandle | None = None
+        self._looks_at = math.inf
         self._began = self._loop.time()
         self._phase_began = self._began
         self._phase, self._allowed_s = "first_byte", limits.first_byte_s
@@ -85,7 +87,8 @@ class Patience:
     def _enter(self, phase: str, allowed_s: float) -> None:
         self._phase, self._allowed_s = phase, allowed_s
         self._phase_began = self._loop.time()
-        self._look()
+        if self._due() < self._looks_at:  # else the timer finds out when it goes off
+            self._look()
 
     def _due(self) -> float:
         whole_s = min(self._limits.attempt_s, self._limits.left_s)
@@ -99,4 +102,5 @@ class Patience:
         if due <= self._loop.time():
             self._scope.reschedule(due)
         else:
+            self._looks_at = due
             self._timer = self._loop.call_at(due, self._look)
