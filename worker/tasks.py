@@ -11,6 +11,7 @@ from worker.app import DISPATCH, RUN_JOB, RUN_ROWS, SUBMIT, SWEEP, app
 from worker.errors import StoreAway
 from worker.process import process
 from worker.runtime import Worker
+from worker.tracing import received
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ def submit(self: Task[..., None], document: object) -> None:
     """Accept a job request from a service that has only Celery and the broker's URL."""
     loop, worker = process.open()
     try:
-        loop.run(worker.client.submission.submit_message(document, str(self.request.id)))
+        with received(self.request.headers or {}):
+            loop.run(worker.client.submission.submit_message(document, str(self.request.id)))
     except Exception as error:
         # The prompt is in the arguments and in no log: only the kind of error is told.
         logger.warning("a submitted message could not be stored yet: %s", type(error).__name__)

@@ -6,6 +6,7 @@ from pathlib import Path
 from worker.cli.sockets import allow_many_sockets
 from worker.gateway.serving import serve as serve_until_told
 from worker.logs import log_as_process
+from worker.tracing import set_up
 
 OPEN = """
   This gateway lets everybody in who reaches %s: other users and every program of this
@@ -14,7 +15,7 @@ OPEN = """
 
 
 def serve(
-    host: str, port: int, *, without_keys: bool, log_level: str, ready_file: Path | None
+    host: str, port: int, *, without_keys: bool, log_level: str | None, ready_file: Path | None
 ) -> None:
     """Serve until SIGTERM. `ready_file` holds the address as long as requests are taken.
 
@@ -25,4 +26,5 @@ def serve(
     allow_many_sockets()
     if without_keys:
         sys.stderr.write(OPEN % f"{host}:{port}")
+    set_up("deltaworks-gateway")
     serve_until_told(host, port, without_keys=without_keys, ready_file=ready_file)

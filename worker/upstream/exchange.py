@@ -46,12 +46,15 @@ class Answered(Protocol):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What to send where. `job` and `attempt` travel as headers, for the upstream's own logs."""
+    """What to send where. `job` and `attempt` travel as headers, for the upstream's own logs, and
+    those that `trace` gives.
+    """
 
     upstream: Upstream
     body: Mapping[str, object]
     job: str
     attempt: int
+    trace: Callable[[], Mapping[str, str]] = dict
 
     def content(self) -> bytes:
         """The body as it is sent: usage is asked for where the upstream understands that."""
@@ -65,7 +68,7 @@ class Request(msgspec.Struct, frozen=True):
         key = self.upstream.api_key()
         authorization = {"authorization": f"Bearer {key}"} if key else {}
         traced = {"x-deltaworks-job": self.job, "x-deltaworks-attempt": str(self.attempt)}
-        return {**JSON, **IDENTITY, **authorization, **traced}
+        return {**JSON, **IDENTITY, **authorization, **traced, **self.trace()}
 
 
 class Exchange:
