@@ -1,6 +1,5 @@
 """Servers that many tests share, and a home for those that start their own."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,9 +11,6 @@ from hypothesis import HealthCheck, settings
 
 from tests.processes import kill_processes_naming
 from tests.servers import PostgresServer, RedisServer
-
-# What processes print is read as people read it; see `test_logs` for what programs read.
-os.environ["DELTAWORKS_LOG_FORMAT"] = "text"
 
 pytest_plugins = ["tests.faults.figures"]
 

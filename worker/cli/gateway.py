@@ -1,6 +1,6 @@
 """`deltaworks gateway`: the HTTP API in the foreground."""
 
-import sys
+import logging
 from pathlib import Path
 
 from worker.cli.sockets import allow_many_sockets
@@ -8,10 +8,12 @@ from worker.gateway.serving import serve as serve_until_told
 from worker.logs import log_as_process
 from worker.tracing import set_up
 
-OPEN = """
-  This gateway lets everybody in who reaches %s: other users and every program of this
-  machine. It is meant for trying things out. With keys: deltaworks keys create NAME
-"""
+logger = logging.getLogger(__name__)
+
+OPEN = (
+    "this gateway lets everybody in who reaches %s:%d: other users and every program of this "
+    "machine. It is meant for trying things out. With keys: deltaworks keys create NAME"
+)
 
 
 def serve(
@@ -25,6 +27,6 @@ def serve(
     log_as_process(log_level)
     allow_many_sockets()
     if without_keys:
-        sys.stderr.write(OPEN % f"{host}:{port}")
+        logger.warning(OPEN, host, port)
     set_up("deltaworks-gateway")
     serve_until_told(host, port, without_keys=without_keys, ready_file=ready_file)
