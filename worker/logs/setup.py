@@ -2,11 +2,14 @@
 
 import logging
 import sys
-from typing import TextIO
+import threading
+from typing import Any, TextIO
 
 from worker import settings, transitions
 from worker.errors import InvalidRequest
-from worker.logs.withheld import Once, Withheld
+from worker.logs.withheld import Once, Withheld, places_of
+
+logger = logging.getLogger(__name__)
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -59,7 +62,11 @@ def log_as_command() -> None:
 
 
 class _OneLine(logging.Formatter):
-    """One line a record, but for a traceback."""
+    """One line a record, and one for where it failed."""
+
+    def formatException(self, ei: tuple[Any, ...]) -> str:
+        """The words of an exception may quote a prompt."""
+        return places_of(ei[1])
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """Line breaks in a message would let it pass for another record."""
@@ -76,6 +83,9 @@ def _log_lines(stream: TextIO, ours: int, others: int) -> None:
     handler.setFormatter(formatter(json_line if as_json else text_line))
     handler.addFilter(Withheld())
     _install(handler, ours, others)
+    # What nobody catches is a line as well, and not a traceback with its words.
+    sys.excepthook = lambda _kind, error, _traceback: _uncaught(error)
+    threading.excepthook = lambda fallen: _uncaught(fallen.exc_value)
     transitions.observe(Steps(stream, ours, json_line if as_json else step_line))
 
 
@@ -86,6 +96,11 @@ def _install(handler: logging.Handler, ours: int, others: int) -> None:
     logging.captureWarnings(True)
     for name in OURS:
         logging.getLogger(name).setLevel(ours)
+
+
+def _uncaught(error: BaseException | None) -> None:
+    if isinstance(error, Exception):  # else somebody ends it
+        logger.critical("nobody caught a fault", exc_info=error)
 
 
 def _nothing_to_set_up(**_: object) -> None:
