@@ -50,6 +50,9 @@ class Job(Base):
     retry_of: Mapped[str | None] = mapped_column(String(64))
     # What a response repeats of its request (the Responses API); null where the job is none.
     response_fields: Mapped[dict[str, object] | None] = mapped_column(Document)
+    # Its submit, as W3C Trace Context's headers name it: all its attempts, whoever makes them, are
+    # parts of that trace. Wake-ups carry ids only, and may be lost, so it is kept here.
+    trace_context: Mapped[dict[str, str] | None] = mapped_column(Document)
 
     state: Mapped[str] = mapped_column(String(16), default=JobState.QUEUED.value)
     attempt: Mapped[int] = mapped_column(default=0)

@@ -27,6 +27,8 @@ from worker.settings import Settings
 from worker.store import Store, connect
 
 ROOT = Path(__file__).parents[1]
+# How processes print; for programs see `test_logs`.
+AS_PEOPLE_READ = {"DELTAWORKS_LOG_FORMAT": "text"}
 
 
 class Process:
@@ -40,7 +42,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+                env={**os.environ, **AS_PEOPLE_READ, "PYTHONPATH": str(ROOT), **(env or {})},
                 cwd=ROOT,
                 start_new_session=True,
             )

@@ -13,6 +13,7 @@ from worker.costs import spent_on_lost
 from worker.errors import StoreAway
 from worker.settings import Settings
 from worker.store import Jobs
+from worker.transitions import Step, tell
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ async def cancel(
     """
     job, cancelled = await jobs.cancel(id)
     if cancelled:
+        tell(Step.SETTLED, job)
         try:
             await announce_end(log, job, settings.closed_log_life_s(job.lane))
             await log.stop(id)

@@ -15,6 +15,7 @@ from worker.costs import spent_on_lost
 from worker.leases import Leases
 from worker.settings import Settings
 from worker.store import Store
+from worker.transitions import Step, tell
 
 logger = logging.getLogger(__name__)
 
@@ -80,10 +81,10 @@ class Sweep:
         rescued = await self._store.sweeping.rescue(PORTION, remembered_s)
         for job in rescued:
             if JobState(job.state).terminal:
-                logger.error("job %s: failed as poison: %s", job.id, job.error_message)
+                tell(Step.SETTLED, job)
                 await self._announce_end(job)
             else:
-                logger.warning("job %s: rescued, attempt %d is void", job.id, job.attempt - 1)
+                tell(Step.RESCUED, job)
                 await announce_lost(self._log, job, self._settings.open_log_life_s)
         for job in rescued:
             if lost := await lost_attempt(self._log, job, "lost"):
@@ -92,6 +93,7 @@ class Sweep:
 
     async def _end_overdue(self) -> None:
         for job in await self._store.sweeping.overdue(PORTION):
+            tell(Step.SETTLED, job)
             await self._announce_end(job)
 
     async def _announce_end(self, job: Job) -> None:

@@ -10,7 +10,7 @@ Celery's: the setting `worker_pool` names the class.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from itertools import count
 from queue import SimpleQueue
@@ -28,8 +28,8 @@ from kombu.serialization import loads, prepare_accept_content
 
 from worker.process import process
 
-# Within a task's coroutine: the id of its message.
-message_id: ContextVar[str] = ContextVar("message_id")
+# Within a task's coroutine: the headers of its message, its id among them.
+message: ContextVar[Mapping[str, Any]] = ContextVar("message")
 
 
 class Awaited(Task[..., None]):
@@ -56,11 +56,11 @@ class Begun:
     `number` stands for it where Celery expects the number of a process.
     """
 
-    __slots__ = ("__weakref__", "_cancelled", "_task", "finish", "message", "number")
+    __slots__ = ("__weakref__", "_cancelled", "_headers", "_task", "finish", "number")
 
-    def __init__(self, number: int, message: str) -> None:
+    def __init__(self, number: int, headers: Mapping[str, Any]) -> None:
         self.number = number
-        self.message = message
+        self._headers = headers
         self.finish: Callable[[], None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
@@ -73,7 +73,7 @@ class Begun:
             task.cancel()
 
     async def _awaited(self, body: Callable[[], Any]) -> None:
-        message_id.set(self.message)
+        message.set(self._headers)
         await body()
 
     def terminate(self, signal: object = None) -> None:
@@ -88,11 +88,12 @@ class Begun:
     def trace(self, target: Callable[..., Any], args: Any, callback: Callable[..., Any]) -> None:
         """Have Celery's tracer see how it ended, and Celery do what follows from it."""
         assert self._task is not None
-        _over[self.message] = self._task
+        id = str(self._headers["id"])
+        _over[id] = self._task
         try:
             apply_target(target, args, callback=callback)
         finally:
-            _over.pop(self.message, None)
+            _over.pop(id, None)
 
 
 class Pool(TaskPool):
@@ -126,14 +127,14 @@ class Pool(TaskPool):
         **options: Any,
     ) -> Any:
         """Begin a task, as Celery's `Request.execute_using_pool` asks for it."""
-        name, message, request, body, content_type, encoding = args
+        name, id, request, body, content_type, encoding = args
         task = self.app.tasks.get(name)
         decoded = self._decoded(body, content_type, encoding) if isinstance(task, Awaited) else None
         if task is None or decoded is None:
             return super().on_apply(target, args, kwargs, callback, accept_callback, **options)
-        begun = Begun(next(self._numbers), message)
+        begun = Begun(next(self._numbers), request)
         # Decoded: the tracer need not do it again.
-        traced = name, message, request, decoded, None, None
+        traced = name, id, request, decoded, None, None
         begun.finish = lambda: begun.trace(target, traced, callback)
         self._begun[begun.number] = begun
         accept_callback(begun.number, monotonic())

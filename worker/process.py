@@ -11,7 +11,7 @@ from typing import Any
 from celery.apps import worker as program
 from celery.bootsteps import StartStopStep
 from celery.signals import (
-    after_setup_logger,
+    setup_logging,
     worker_init,
     worker_ready,
     worker_shutdown,
@@ -26,7 +26,7 @@ from worker.app import app
 from worker.ending import Ending
 from worker.errors import DeltaworksError, StoreAway
 from worker.leases import Stop
-from worker.logs import Withheld
+from worker.logs import log_as_celery
 from worker.loop import ProcessLoop, Watch
 from worker.runtime import Worker, open_worker_runtime
 
@@ -116,11 +116,8 @@ class WorkerProcess:
 process = WorkerProcess()
 
 
-@after_setup_logger.connect
-def withhold_prompts(logger: logging.Logger, **_: object) -> None:
-    """Where Celery sets up the logging, it may not quote messages either."""
-    for handler in logger.handlers:
-        handler.addFilter(Withheld())
+# Celery leaves logging alone where somebody listens; `deltaworks worker` listens itself.
+setup_logging.connect(log_as_celery)
 
 
 @worker_init.connect

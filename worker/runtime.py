@@ -35,6 +35,7 @@ from worker.settings import Settings
 from worker.spool import Spool, SpoolFolder
 from worker.store import Store, connect, fingerprint, require_schema
 from worker.submission import Submission
+from worker.tracing import set_up
 from worker.upstream import open_client
 from worker.webhooks import Deliveries, PublicAddresses, Sender, Signer, open_sender
 
@@ -49,7 +50,7 @@ LAST_WRITES_S = 2.0
 CANCEL_AGAIN_S = 0.1
 
 # Libraries whose debug lines hold statements with their values, or bodies: prompts, that is.
-TELLTALES = ("aiosqlite", "httpcore", "psycopg", "kombu", "amqp")
+TELLTALES = ("aiosqlite", "celery.pool", "httpcore", "psycopg", "kombu", "amqp")
 
 
 class Client(Struct, frozen=True):
@@ -105,6 +106,7 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
         SchemaOutdated: the database lacks a migration.
     """
     async with AsyncExitStack() as stack:
+        set_up("deltaworks-worker")
         catalog = await asyncio.to_thread(endpoints.upstreams)
         for upstream in catalog.upstreams:
             upstream.api_key()  # a key that is missing is told now, not by every job

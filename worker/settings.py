@@ -6,6 +6,7 @@ Every duration is in seconds and its name ends in `_s`.
 from base64 import b64decode
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_state_path
 from pydantic import (
@@ -48,6 +49,13 @@ class Settings(BaseSettings):
     database_url: str | None = None
     upstreams_file: Path | None = None
     policy_file: Path | None = None
+
+    # How processes log: one JSON object a line, or text for people; `auto` is text on a terminal
+    # and JSON elsewhere. `--log-level` goes before the level (unset: info).
+    log_format: Literal["auto", "json", "text"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] | None = None
+    # Whether spans hold prompts and answers (see `worker.tracing`).
+    trace_content: bool = False
 
     # What the command line asks for where `--model` is not given.
     model: str | None = None

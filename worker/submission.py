@@ -24,6 +24,8 @@ from worker.request import (
 from worker.seldom import Seldom
 from worker.settings import Settings
 from worker.store import Jobs
+from worker.tracing import submitting
+from worker.transitions import Step, tell
 
 logger = logging.getLogger(__name__)
 
@@ -144,9 +146,13 @@ class Submission:
         lane_s = self._settings.deadline_s(request.lane)
         # Bulk jobs wait for slots in the database, not in the broker.
         held = request.lane is Lane.BULK and request.scheduled_at is None
-        job, is_new = await self._jobs.insert(
-            request, id=id, tenant=tenant, deadline_s=lane_s, held=held
-        )
+        with submitting(id, request.lane.value, request.model) as context:
+            request = replace(request, trace_context=context)
+            job, is_new = await self._jobs.insert(
+                request, id=id, tenant=tenant, deadline_s=lane_s, held=held
+            )
+        if is_new:
+            tell(Step.SUBMITTED, job)
         if not is_new or request.scheduled_at is not None:
             return job
         if held:
@@ -174,5 +180,6 @@ class Submission:
             logger.warning("job %s: an invalid request came under its id; the first wins", id)
             return None
         if is_new:
+            tell(Step.SETTLED, job)
             await announce_end(self._log, job, self._settings.closed_log_life_s(job.lane))
         return job

@@ -8,8 +8,9 @@ from celery.exceptions import Reject
 
 from worker.app import DISPATCH, RUN_JOB, RUN_ROWS, SUBMIT, SWEEP, app
 from worker.errors import StoreAway
-from worker.pool import Awaited, message_id
+from worker.pool import Awaited, message
 from worker.process import process
+from worker.tracing import received
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,9 @@ async def _run(whose: str, running: Awaitable[bool]) -> None:
 async def submit(document: object) -> None:
     """Accept a job request from a service that has only Celery and the broker's URL."""
     try:
-        await process.worker.client.submission.submit_message(document, message_id.get())
+        with received(headers := message.get()):
+            submission = process.worker.client.submission
+            await submission.submit_message(document, str(headers["id"]))
     except Exception as error:
         # The prompt is in the arguments and in no log: only the kind of error is told.
         logger.warning("a submitted message could not be stored yet: %s", type(error).__name__)

@@ -45,7 +45,8 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
+                # Read here as people read it.
+                env={**os.environ, "DELTAWORKS_LOG_FORMAT": "text", **(environment or {})},
                 cwd=directory,
                 preexec_fn=dying_with_parent(),  # noqa: PLW1509 - only system calls
             )

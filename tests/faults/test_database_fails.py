@@ -54,7 +54,7 @@ async def test_a_database_that_is_away_for_longer_than_a_lease_gets_the_ends_fro
 
     printed = "".join(scene.evidence.printed.values())
     assert printed.count("its end waits in the spool") > 0
-    assert printed.count(", from the spool") > 0
+    assert printed.count("reason=spooled") > 0
 
 
 async def test_a_disk_that_is_full_costs_a_second_run_and_no_job(

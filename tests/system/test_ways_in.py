@@ -109,7 +109,7 @@ async def test_garbage_in_the_queue_harms_nobody(stack: Stack) -> None:
     async with stack.reader() as reader:
         await until(lambda: reader.exists(id))
         _, _, job = await reader.end(id)
-    running.await_print("ERROR/MainProcess] a message was dropped: its task is malformed")
+    running.await_print("ERROR a message was dropped: its task is malformed")
 
     assert job.state == "completed"
     assert running.popen.poll() is None

@@ -41,7 +41,14 @@ Param = Annotated[
     list[str] | None,
     typer.Option("--param", "-p", metavar="NAME=VALUE", help="Any request parameter. Repeatable."),
 ]
-LogLevel = Annotated[str, typer.Option("--log-level", metavar="debug|info|warning|error")]
+LogLevel = Annotated[
+    str | None,
+    typer.Option(
+        "--log-level",
+        metavar="debug|info|warning|error",
+        help="Else DELTAWORKS_LOG_LEVEL, or info.",
+    ),
+]
 ReadyFile = Annotated[
     Path | None, typer.Option(help="Created when it takes work, removed when it stops to.")
 ]
@@ -181,7 +188,7 @@ def worker(
         int | None, typer.Option(min=1, max=10_000, help="Jobs at once. Else DELTAWORKS_STREAMS.")
     ] = None,
     beat: Annotated[bool, typer.Option("--beat", help="Tick for the sweep, too.")] = False,
-    log_level: LogLevel = "info",
+    log_level: LogLevel = None,
     ready_file: ReadyFile = None,
 ) -> None:
     """Run jobs until SIGTERM, which lets those that run come to their end."""
@@ -192,7 +199,7 @@ def worker(
 
 @app.command(rich_help_panel=_PROCESSES)
 def beat(
-    log_level: LogLevel = "info",
+    log_level: LogLevel = None,
 ) -> None:
     """Tick for the sweep. One is enough; several do no harm."""
     from worker.cli import processes
@@ -255,7 +262,7 @@ def gateway(
     keyless: Annotated[
         bool, typer.Option("--no-keys", help="Let everybody on this machine in. Loopback only.")
     ] = False,
-    log_level: LogLevel = "info",
+    log_level: LogLevel = None,
     ready_file: ReadyFile = None,
 ) -> None:
     """Serve the HTTP API, OpenAI's and our own, until SIGTERM."""

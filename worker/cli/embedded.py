@@ -55,7 +55,9 @@ def _join(settings: Settings, name: str, arguments: Sequence[str]) -> Membership
     ready_file = settings.home.absolute() / "engines" / name / "ready"
     command = [sys.executable, "-m", "worker.cli", *arguments, "--ready-file", str(ready_file)]
     digest = hashlib.sha256("\0".join([fingerprint(settings), *arguments]).encode()).hexdigest()
-    return join_process(settings.home, name, command, {}, ready_file, digest)
+    # Its log is for people: `up` shows it, and errors quote it.
+    env = {"DELTAWORKS_LOG_FORMAT": "text"} if settings.log_format == "auto" else {}
+    return join_process(settings.home, name, command, env, ready_file, digest)
 
 
 def joining_worker(settings: Settings) -> "Future[Membership]":

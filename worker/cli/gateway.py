@@ -1,20 +1,23 @@
 """`deltaworks gateway`: the HTTP API in the foreground."""
 
-import sys
+import logging
 from pathlib import Path
 
 from worker.cli.sockets import allow_many_sockets
 from worker.gateway.serving import serve as serve_until_told
 from worker.logs import log_as_process
+from worker.tracing import set_up
 
-OPEN = """
-  This gateway lets everybody in who reaches %s: other users and every program of this
-  machine. It is meant for trying things out. With keys: deltaworks keys create NAME
-"""
+logger = logging.getLogger(__name__)
+
+OPEN = (
+    "this gateway lets everybody in who reaches %s:%d: other users and every program of this "
+    "machine. It is meant for trying things out. With keys: deltaworks keys create NAME"
+)
 
 
 def serve(
-    host: str, port: int, *, without_keys: bool, log_level: str, ready_file: Path | None
+    host: str, port: int, *, without_keys: bool, log_level: str | None, ready_file: Path | None
 ) -> None:
     """Serve until SIGTERM. `ready_file` holds the address as long as requests are taken.
 
@@ -24,5 +27,6 @@ def serve(
     log_as_process(log_level)
     allow_many_sockets()
     if without_keys:
-        sys.stderr.write(OPEN % f"{host}:{port}")
+        logger.warning(OPEN, host, port)
+    set_up("deltaworks-gateway")
     serve_until_told(host, port, without_keys=without_keys, ready_file=ready_file)

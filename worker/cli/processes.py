@@ -25,7 +25,11 @@ logger = logging.getLogger(__name__)
 
 
 def worker(
-    lanes: Sequence[str], streams: int | None, beat: bool, log_level: str, ready_file: Path | None
+    lanes: Sequence[str],
+    streams: int | None,
+    beat: bool,
+    log_level: str | None,
+    ready_file: Path | None,
 ) -> int:
     """Run Celery's worker in this process until SIGTERM; Celery's own exit code.
 
@@ -67,7 +71,7 @@ def worker(
     return serving.exitcode or 0
 
 
-def beat(log_level: str) -> None:
+def beat(log_level: str | None) -> None:
     """Tick for the sweep in this process until SIGTERM. It keeps nothing on disk.
 
     Raises:

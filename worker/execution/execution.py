@@ -38,6 +38,8 @@ from worker.policy.retrying import failure
 from worker.routing import Router
 from worker.settings import Settings
 from worker.stream.transcript import Transcript, Verdict
+from worker.tracing import propagated
+from worker.transitions import Step, tell
 from worker.tries import tried
 from worker.upstream import Client, Exchange, Limits, Request
 
@@ -94,12 +96,13 @@ class Execution:
             logger.debug("job %s is not to be had", id)
             return self._leases.draining
         run = Run(hold, self._router.course(hold.job.model), self._policy)
+        tell(Step.CLAIMED, run.job)
         outcome: Outcome | None = None
         try:
             outcome = await self._outcome(run)
             await self._settle(run, outcome)
         except HoldLost:
-            logger.info("job %s: lost at attempt %d", id, run.job.attempt)
+            tell(Step.LOST, run.job, run.exchange)
         finally:
             self._leases.release(hold)
         return isinstance(outcome, Drained)
@@ -170,12 +173,13 @@ class Execution:
 
     async def _stream(self, run: Run, upstream: Upstream, permit: Permit) -> Verdict:
         job = run.job
-        request = Request(upstream, job.request, job.id, job.attempt)
+        request = Request(upstream, job.request, job.id, job.attempt, partial(propagated, job))
         answered = partial(self._limiter.answered, permit)
         exchange = Exchange(self._http, request, self._settings.max_event_bytes, answered)
         run.feed = self._feed(run, exchange.transcript)
         run.feed.start(upstream.name, job.model)
         run.exchange = exchange
+        tell(Step.STARTED, job, exchange)
         with run.hold.interruptible():
             return await exchange.run(self._limits(run), run.feed.grew)
 
@@ -196,6 +200,7 @@ class Execution:
         await self._settling.next_attempt(run.hold, charge, record, run.spent())
         feed = run.feed or self._feed(run, Transcript())
         feed.close(retrying(run, error, wait_s))
+        tell(Step.RETRYING, job, run.exchange, error, wait_s)
         job.attempt += 1
         if charge is not None:
             setattr(job, charge, getattr(job, charge) + 1)
@@ -237,12 +242,14 @@ class Execution:
                 await self._give_back(run, None, None, drained_record_of(run), event)
 
     async def _end(self, run: Run, error: UpstreamError | None) -> None:
+        tell(Step.SETTLING, run.job, run.exchange, error)
         if not await self._settling.settle(run.hold, record_of(run, error), run.spent()):
+            tell(Step.SPOOLED, run.job, run.exchange, error)
             return  # it waits in the spool, and is announced from there
         transcript = run.exchange.transcript if run.exchange else Transcript()
         feed = run.feed or self._feed(run, transcript)
         feed.close(end_of(run.job, transcript.trailing_extra or None))
-        logger.info("job %s: %s at attempt %d", run.job.id, run.job.state, run.job.attempt)
+        tell(Step.SETTLED, run.job, run.exchange, error)
 
     async def _defer(self, run: Run, deferred: Deferred) -> None:
         error = deferred.error
@@ -250,7 +257,7 @@ class Execution:
         # What the event says is what every database can keep.
         due = due.replace(microsecond=due.microsecond // 1000 * 1000)
         event = retrying(run, error, deferred.wait_s, due)
-        await self._give_back(run, due, deferred.charge, record_of(run, error), event)
+        await self._give_back(run, due, deferred.charge, record_of(run, error), event, error)
 
     async def _give_back(
         self,
@@ -259,10 +266,13 @@ class Execution:
         charge: str | None,
         record: Attempt | None,
         event: Retrying,
+        error: UpstreamError | None = None,
     ) -> None:
         await self._settling.defer(run.hold, due, charge, record, run.spent())
         feed = run.feed or self._feed(run, Transcript())
         feed.close(event)
+        reason = None if error else event.reason
+        tell(Step.GIVEN_BACK, run.job, run.exchange, error, event.wait_s, reason)
 
     async def _pause(self, hold: Hold, wait_s: float) -> None:
         with hold.interruptible(waiting=True), self._asleep(hold.job):

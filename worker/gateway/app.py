@@ -19,6 +19,7 @@ from worker.gateway.gateway import open_gateway
 from worker.gateway.openapi import routes as openapi
 from worker.gateway.refusals import Refusal, refusal_of
 from worker.gateway.responses import routes as responses
+from worker.tracing import received
 
 ROUTES = [
     Route("/v1/chat/completions", chat.complete, methods=["POST"]),
@@ -71,7 +72,7 @@ def application(*, is_open: bool) -> Starlette:
     app = Starlette(
         routes=ROUTES,
         lifespan=lifespan,
-        middleware=[Middleware(Faults)],
+        middleware=[Middleware(Faults), Middleware(Traced)],
         exception_handlers={
             404: _nowhere,
             405: _wrong_method,
@@ -106,6 +107,23 @@ class Faults:
             refusal = refusal_of(error)
             if not started:
                 await refusal.response()(scope, receive, send)
+
+
+class Traced:
+    """Has what a request submits belong to the trace that the request names, if any."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request."""
+        named = {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in scope.get("headers", ())
+            if name in (b"traceparent", b"tracestate")
+        }
+        with received(named):
+            await self._app(scope, receive, send)
 
 
 async def _refuse(_request: Request, error: Exception) -> Response:

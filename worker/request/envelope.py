@@ -49,6 +49,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
         retry_of: the job whose request this is once more.
         webhook: the URL that is told of the job's end.
         response_fields: what a response repeats of its request; None where it is none.
+        trace_context: the trace of whoever sent it (see `worker.tracing`).
     """
 
     body: dict[str, object]
@@ -63,6 +64,7 @@ class JobRequest(msgspec.Struct, frozen=True, kw_only=True):
     retry_of: str | None = None
     webhook: str | None = None
     response_fields: dict[str, object] | None = None
+    trace_context: dict[str, str] | None = None
 
 
 def validate(

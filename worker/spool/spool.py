@@ -14,6 +14,7 @@ from worker.errors import StoreAway
 from worker.settings import Settings
 from worker.spool.folder import SpoolFolder
 from worker.store import Holds, Settlement
+from worker.transitions import Step, tell
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class Spool:
             logger.warning("spool: %s came too late, its job was taken over", name)
         else:
             self.settled += 1
-            logger.info("job %s: %s, from the spool", job.id, job.state)
+            tell(Step.SETTLED, job, reason="spooled")
             await self._announce(job)
         await asyncio.to_thread(self._folder.remove, name)
 

@@ -268,6 +268,7 @@ def _columns(request: JobRequest, deadline_s: float) -> dict[str, object]:
         "labels": request.metadata,
         "retry_of": request.retry_of,
         "response_fields": request.response_fields,
+        "trace_context": request.trace_context,
         "scheduled_at": starts,
         "deadline_at": request.deadline_at or deadline,
         "wake_at": starts or clock(FIRST_REWAKE_S),

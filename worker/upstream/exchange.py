@@ -50,12 +50,15 @@ class Answered(Protocol):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What to send where. `job` and `attempt` travel as headers, for the upstream's own logs."""
+    """What to send where. `job` and `attempt` travel as headers, for the upstream's own logs, and
+    those that `trace` gives.
+    """
 
     upstream: Upstream
     body: Mapping[str, object]
     job: str
     attempt: int
+    trace: Callable[[], Mapping[str, str]] = dict
 
     def content(self) -> bytes:
         """The body as it is sent: usage is asked for where the upstream understands that."""
@@ -66,9 +69,11 @@ class Request(msgspec.Struct, frozen=True):
 
     def own_headers(self) -> list[tuple[bytes, bytes]]:
         """The headers that no other request has."""
+        traced = [(name.encode(), value.encode()) for name, value in self.trace().items()]
         return [
             (b"x-deltaworks-job", self.job.encode()),
             (b"x-deltaworks-attempt", b"%d" % self.attempt),
+            *traced,
         ]
 
 
