@@ -14,6 +14,7 @@ from worker.store.intake import Intake, Results, Row
 from worker.store.jobs import Jobs, Listing
 from worker.store.keys import Keys
 from worker.store.reporting import Reporting
+from worker.store.retention import Retention
 from worker.store.settlement import Settlement
 from worker.store.side import Side
 from worker.store.suspensions import Suspensions
@@ -37,6 +38,7 @@ __all__ = [
     "Recent",
     "Released",
     "Results",
+    "Retention",
     "Row",
     "Settlement",
     "Store",
@@ -71,6 +73,7 @@ class Store:
         self.tending = Tending(engine)
         self.webhooks = Webhooks(engine)
         self.reporting = Reporting(engine)
+        self.retention = Retention(engine)
 
     async def aclose(self) -> None:
         """Close all connections, once the last statements are through."""
