@@ -4,6 +4,7 @@ import asyncio
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from worker.store.backup import back_up
 from worker.store.batches import Batches, Recent
 from worker.store.dispatching import Claimant, Dispatching, Released
 from worker.store.engine import asynchronous_url, connect, fingerprint, require_schema
@@ -13,6 +14,7 @@ from worker.store.holds import Holds
 from worker.store.intake import Intake, Results, Row
 from worker.store.jobs import Jobs, Listing
 from worker.store.keys import Keys
+from worker.store.processes import Present, Processes
 from worker.store.reporting import Reporting
 from worker.store.retention import Retention
 from worker.store.settlement import Settlement
@@ -35,6 +37,8 @@ __all__ = [
     "Jobs",
     "Keys",
     "Listing",
+    "Present",
+    "Processes",
     "Recent",
     "Released",
     "Results",
@@ -49,6 +53,7 @@ __all__ = [
     "Told",
     "Webhooks",
     "asynchronous_url",
+    "back_up",
     "complaint",
     "connect",
     "fingerprint",
@@ -64,6 +69,7 @@ class Store:
         self.jobs = Jobs(engine)
         self.holds = Holds(engine, owner)
         self.sweeping = Sweeping(engine)
+        self.processes = Processes(engine)
         self.suspensions = Suspensions(engine)
         self.keys = Keys(engine)
         self.files = Files(engine)
