@@ -81,6 +81,11 @@ def outdated(found: str | None) -> bool:
     return found is None or int(found) < int(HEAD)
 
 
+def newer(found: str | None) -> bool:
+    """Whether the database has had a migration that the code does not know."""
+    return found is not None and int(found) > int(HEAD)
+
+
 def _synchronous(url: str) -> str:
     """psycopg serves both worlds under one name; SQLite's asyncio driver does not."""
     parsed = make_url(url)

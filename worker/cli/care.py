@@ -14,11 +14,20 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 @app.command(rich_help_panel=_PROCESSES)
-def doctor(json: Json = False) -> None:
-    """Check the configuration, and all that it leads to."""
+def doctor(
+    ask: Annotated[
+        list[str] | None,
+        typer.Option("--ask", metavar="UPSTREAM", help="Ask it for one token. Repeatable."),
+    ] = None,
+    ask_all: Annotated[
+        bool, typer.Option("--ask-all", help="Ask every upstream: a token each is paid for.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Check the configuration, and all that it leads to; exit code 1 where something fails."""
     from worker.cli import doctor as room
 
-    raise SystemExit(room.examine(json=json))
+    raise SystemExit(room.examine(ask or [], ask_all=ask_all, json=json))
 
 
 @app.command(rich_help_panel=_PROCESSES)

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.store.backup import back_up
 from worker.store.batches import Batches, Recent
+from worker.store.condition import Condition, condition_of
 from worker.store.dispatching import Claimant, Dispatching, Released
 from worker.store.engine import asynchronous_url, connect, fingerprint, require_schema
 from worker.store.failures import complaint
@@ -29,6 +30,7 @@ __all__ = [
     "EXPIRED",
     "Batches",
     "Claimant",
+    "Condition",
     "Dispatching",
     "Due",
     "Files",
@@ -55,6 +57,7 @@ __all__ = [
     "asynchronous_url",
     "back_up",
     "complaint",
+    "condition_of",
     "connect",
     "fingerprint",
     "require_schema",
