@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 from worker.errors import ConfigurationError, InvalidRequest, StoreAway
 from worker.store.engine import WAIT_S, asynchronous_url
@@ -28,7 +28,9 @@ def back_up(url: str, to: Path) -> int:
     """
     parsed = make_url(asynchronous_url(url))
     if parsed.get_backend_name() != "sqlite":
-        shown = parsed.set(drivername="postgresql", password=None).render_as_string()
+        shown = URL.create(
+            "postgresql", parsed.username, None, parsed.host, parsed.port, parsed.database
+        ).render_as_string()
         raise ConfigurationError(
             "DELTAWORKS_DATABASE_URL is PostgreSQL, which has a tool of its own; run: "
             f"pg_dump --format=custom --file=FILE '{shown}'"
