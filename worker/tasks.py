@@ -19,13 +19,16 @@ STORE_AWAY_S = 5.0
 
 
 @app.task(name=RUN_JOB)
-def run_job(id: str) -> None:
-    """Run the job with this id, if it is to be had."""
+def run_job(id: str, **_later: object) -> None:
+    """Run the job with this id, if it is to be had. What a later version says besides is ignored,
+    as by all tasks but `submit`, whose senders are strangers: during an upgrade old workers get
+    the messages of new processes.
+    """
     _run(f"job {id}", lambda worker: worker.execution.run(id))
 
 
 @app.task(name=RUN_ROWS)
-def run_rows(ids: list[str]) -> None:
+def run_rows(ids: list[str], **_later: object) -> None:
     """Run the bulk jobs with these ids, those that are to be had."""
     _run(f"{len(ids)} jobs", lambda worker: worker.rows.run(ids))
 
@@ -57,14 +60,14 @@ def submit(self: Task[..., None], document: object) -> None:
 
 
 @app.task(name=DISPATCH)
-def dispatch() -> None:
+def dispatch(**_later: object) -> None:
     """Release bulk jobs, as slots are free."""
     loop, worker = process.open()
     loop.loop.call_soon_threadsafe(worker.batches.refill)
 
 
 @app.task(name=SWEEP)
-def sweep() -> None:
+def sweep(**_later: object) -> None:
     """One turn of the sweep."""
     loop, worker = process.open()
     loop.run(worker.sweep.turn())
