@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 RUN_LOCK := ops/lock/run.txt
 DEV_LOCK := ops/lock/dev.txt
 
-.PHONY: demo test check bench faults lock clean
+.PHONY: demo test check bench faults audit lock clean
 
 demo: $(VENV)/run.stamp
 	$(BIN)/python ops/demo.py
@@ -33,6 +33,13 @@ bench: $(VENV)/dev.stamp
 
 faults: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.faults.long
+
+# Every locked version that runs, by PyPI's advisories. Without --strict what cannot be asked about
+# is passed over, and a PyPI out of reach looks like a clean bill.
+audit: $(VENV)/dev.stamp
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes -r $(RUN_LOCK) --progress-spinner off || \
+		{ echo "make audit: a version is vulnerable, or PyPI (pypi.org/pypi/NAME/VERSION/json) could" \
+		"not be asked about all; the lines above say which" >&2; exit 1; }
 
 # The lock files name versions and hashes, and no registry.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -10,6 +10,7 @@ from models.states import OPEN, BatchStatus
 
 _STATUSES = ", ".join(f"'{status.value}'" for status in BatchStatus)
 _OPEN = "status IN ({})".format(", ".join(f"'{status.value}'" for status in OPEN))
+_KEPT = "webhook_due_at IS NULL AND forgotten_at IS NULL"
 
 
 class Batch(Base):
@@ -76,6 +77,9 @@ class Batch(Base):
     webhook_due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     webhook_tries: Mapped[int] = mapped_column(default=0)
 
+    # When its time was over: nobody sees it any more, and it is removed, its rows first.
+    forgotten_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
     __table_args__ = (
         CheckConstraint(f"status IN ({_STATUSES})", name="status"),
         Index("ix_batches_retry_of", "retry_of"),
@@ -86,5 +90,14 @@ class Batch(Base):
             "webhook_due_at",
             postgresql_where=text("webhook_due_at IS NOT NULL"),
             sqlite_where=text("webhook_due_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_batches_kept", "created_at", postgresql_where=text(_KEPT), sqlite_where=text(_KEPT)
+        ),
+        Index(
+            "ix_batches_forgotten",
+            "forgotten_at",
+            postgresql_where=text("forgotten_at IS NOT NULL"),
+            sqlite_where=text("forgotten_at IS NOT NULL"),
         ),
     )

@@ -13,6 +13,7 @@ _LANES = ", ".join(f"'{lane.value}'" for lane in Lane)
 _OPEN_ROW = "batch_id IS NOT NULL AND finished_at IS NULL"
 _ENDED_ROW = "batch_id IS NOT NULL AND finished_at IS NOT NULL"
 _ENDED_WITH_WEBHOOK = "webhook_due_at IS NOT NULL AND finished_at IS NOT NULL"
+_KEPT = "finished_at IS NOT NULL AND batch_id IS NULL AND webhook_due_at IS NULL"
 
 
 class Job(Base):
@@ -176,5 +177,8 @@ class Job(Base):
             "webhook_due_at",
             postgresql_where=text(_ENDED_WITH_WEBHOOK),
             sqlite_where=text(_ENDED_WITH_WEBHOOK),
+        ),
+        Index(
+            "ix_jobs_kept", "finished_at", postgresql_where=text(_KEPT), sqlite_where=text(_KEPT)
         ),
     )

@@ -17,5 +17,7 @@ class Process(Base):
     lease_until: Mapped[datetime] = mapped_column(UtcDateTime)
     # How many bulk jobs it is ready to run at a time.
     bulk_slots: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    # When it was told to end, by command; it hears of it with its next renewal.
+    drain_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (Index("ix_processes_lease_until", "lease_until"),)

@@ -10,7 +10,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 # The newest revision in `models/migrations/versions`; revisions are numbered in order.
-HEAD = "0010"
+HEAD = "0011"
 
 # How long SQLite waits for the upgrade of another process.
 SQLITE_WAIT_S = 30.0
@@ -79,6 +79,11 @@ def outdated(found: str | None) -> bool:
     schema, which stays compatible one version back.
     """
     return found is None or int(found) < int(HEAD)
+
+
+def newer(found: str | None) -> bool:
+    """Whether the database has had a migration that the code does not know."""
+    return found is not None and int(found) > int(HEAD)
 
 
 def _synchronous(url: str) -> str:

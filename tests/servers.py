@@ -135,6 +135,7 @@ class PostgresServer(_ServerProcess):
     The wheel's binaries are used without its Python API: as root that one adds a user to the
     machine and opens every parent folder to everybody. PostgreSQL refuses to run as root, so
     here root runs it as `nobody`. Its data survive `stop(immediate=True)`, not the machine.
+    `binaries` is where its programs are.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -148,7 +149,7 @@ class PostgresServer(_ServerProcess):
             nobody = pwd.getpwnam("nobody")
             self._account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-        self._binaries = _postgres_binaries(folder)
+        self.binaries = _postgres_binaries(folder)
 
     def start(self) -> None:
         """Start with the data there is, or with a new cluster."""
@@ -163,7 +164,7 @@ class PostgresServer(_ServerProcess):
             "full_page_writes": "off",
         }
         options = (part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
-        command = [str(self._binaries / "postgres"), "-D", str(self._data), *options]
+        command = [str(self.binaries / "postgres"), "-D", str(self._data), *options]
         log = self._folder / "log"
         self._run(command, log, self._answers, cwd=self._folder, **self._account)
 
@@ -175,25 +176,26 @@ class PostgresServer(_ServerProcess):
         """Create an empty database; its URL, for SQLAlchemy with psycopg."""
         self._databases += 1
         name = f"test_{self._databases}"
-        self._execute(f"CREATE DATABASE {name}")
+        self.execute(f"CREATE DATABASE {name}")
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{name}"
 
     def drop_database(self, url: str) -> None:
         """Drop a database that `create_database` made, its connections with it."""
-        self._execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+        self.execute(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
 
     def _initialise(self) -> None:
-        command = [str(self._binaries / "initdb"), "-D", str(self._data), "--username=postgres"]
+        command = [str(self.binaries / "initdb"), "-D", str(self._data), "--username=postgres"]
         command += ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
         subprocess.run(command, check=True, capture_output=True, cwd=self._folder, **self._account)
 
     def _answers(self) -> bool:
         with suppress(psycopg.OperationalError):
-            self._execute("SELECT 1")
+            self.execute("SELECT 1")
             return True
         return False
 
-    def _execute(self, statement: str) -> None:
+    def execute(self, statement: str) -> None:
+        """Run a statement as the server's owner, in a database of its own."""
         server = f"host=127.0.0.1 port={self.port} user=postgres dbname=postgres connect_timeout=5"
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(statement.encode())

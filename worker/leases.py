@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from types import MappingProxyType
@@ -143,6 +143,9 @@ class Leases:
         self._database_up_since: float | None = None
         # How many bulk jobs the process is ready to run at a time; none before it takes any.
         self.bulk_slots = 0
+        # Called once when somebody tells this process to end, by way of the database.
+        self.when_told_to_end: Callable[[], None] = lambda: None
+        self._told_to_end = False
 
     def database_up_s(self) -> float:
         """Seconds since when every question to the database was answered."""
@@ -223,7 +226,12 @@ class Leases:
 
     async def present(self) -> None:
         """Say that this process lives, and what it is ready for."""
-        await self.holds.present(self._lease_s, 0 if self.draining else self.bulk_slots)
+        slots = 0 if self.draining else self.bulk_slots
+        if await self.holds.present(self._lease_s, slots) and not self._told_to_end:
+            self._told_to_end = True
+            if not self.draining:  # a second signal would end the grace
+                logger.info("told to end by command")
+                self.when_told_to_end()
 
     async def _renew(self, asked: float) -> None:
         held = dict(self._held)

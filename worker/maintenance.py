@@ -58,6 +58,7 @@ class Sweep:
         await self._stage()
         self._look_further()
         try:
+            await self._log.swept()
             await self._announce()
         except (RedisError, OSError) as error:
             logger.warning("the sweep could not announce: %s", type(error).__name__)

@@ -2,6 +2,8 @@
 
 import logging
 import math
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -85,6 +87,8 @@ class WorkerProcess:
         # Half a lease late, and the loop may be too late to renew it.
         self._watch = Watch(loop, chosen.lease_s / 2, report)
         self.ending = Ending(chosen.grace_s, stop, lambda: len(leases.held))
+        # By command as by signal: one way to end, and Celery knows it.
+        leases.when_told_to_end = lambda: os.kill(os.getpid(), signal.SIGTERM)
 
     def offer(self, queues: Collection[str], streams: int) -> None:
         """Say how many bulk jobs the process is ready for.

@@ -30,6 +30,7 @@ from worker.leases import Leases
 from worker.limiter import Limiter
 from worker.maintenance import Sweep
 from worker.policy import Policy
+from worker.retention import Retention
 from worker.routing import Router
 from worker.settings import Settings
 from worker.spool import Spool, SpoolFolder
@@ -129,6 +130,8 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
         storage, catalog = storage_of(chosen), client.catalog
         batches = Batches(store, client.log, storage, catalog, chosen, app.wake_rows)
         await serve(stack, "batches", batches.run())
+        retention = Retention(store, chosen)
+        await serve(stack, "retention", retention.run())
         await serve(stack, "stop", _stop_cancelled(client.follower.hub, leases))
         settle_garbage()
         execution = Execution(
@@ -145,6 +148,7 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
         def look_further() -> None:
             deliveries.look()
             batches.look()
+            retention.look()
 
         yield Worker(
             client=client,

@@ -105,6 +105,11 @@ class Settings(BaseSettings):
     max_file_bytes: int = Field(2_000_000_000, ge=1_000)
     file_life_s: float = Field(30 * 86_400.0, gt=0)
 
+    # How long ended jobs, and ended batches with their rows and results, are kept (unset: for
+    # ever). An hour at least: whoever follows one has come to its end by then.
+    keep_jobs_s: float | None = Field(None, ge=3600)
+    keep_batches_s: float | None = Field(None, ge=3600)
+
     # Life of a channel's log after the end of its job.
     log_ttl_s: float = Field(300.0, ge=0.1)
     bulk_log_ttl_s: float = Field(60.0, ge=0.1)

@@ -19,13 +19,16 @@ STORE_AWAY_S = 5.0
 
 
 @app.task(name=RUN_JOB, base=Awaited)
-async def run_job(id: str) -> None:
-    """Run the job with this id, if it is to be had."""
+async def run_job(id: str, **_later: object) -> None:
+    """Run the job with this id, if it is to be had. What a later version says besides is ignored,
+    as by all tasks but `submit`, whose senders are strangers: during an upgrade old workers get
+    the messages of new processes.
+    """
     await _run(f"job {id}", process.worker.execution.run(id))
 
 
 @app.task(name=RUN_ROWS, base=Awaited)
-async def run_rows(ids: list[str]) -> None:
+async def run_rows(ids: list[str], **_later: object) -> None:
     """Run the bulk jobs with these ids, those that are to be had."""
     await _run(f"{len(ids)} jobs", process.worker.rows.run(ids))
 
@@ -57,12 +60,12 @@ async def submit(document: object) -> None:
 
 
 @app.task(name=DISPATCH, base=Awaited)
-async def dispatch() -> None:
+async def dispatch(**_later: object) -> None:
     """Release bulk jobs, as slots are free."""
     process.worker.batches.refill()
 
 
 @app.task(name=SWEEP, base=Awaited)
-async def sweep() -> None:
+async def sweep(**_later: object) -> None:
     """One turn of the sweep."""
     await process.worker.sweep.turn()

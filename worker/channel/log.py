@@ -16,6 +16,8 @@ _SCRIPT = files("worker.channel").joinpath("append.lua").read_bytes()
 
 # Jobs started and not announced as ended, by time: a hint for the sweep.
 OPEN = "deltaworks:open"
+# There for a day after each sweep: for whoever wonders whether it still comes.
+SWEPT, SWEPT_MS = "deltaworks:swept", 86_400_000
 # One message for each job that was cancelled: its holder stops the stream.
 STOP = "deltaworks:stop"
 
@@ -122,6 +124,15 @@ class Log:
         until = time.time() - older_than_s
         found = await self._redis.zrangebyscore(OPEN, "-inf", until, start=0, num=limit)
         return [_text(job) for job in found]
+
+    async def swept(self) -> None:
+        """A sweep has come by."""
+        await self._redis.set(SWEPT, "", px=SWEPT_MS)
+
+    async def swept_s_ago(self) -> float | None:
+        """How many seconds ago a sweep came by, by Redis' clock; None where none has for a day."""
+        left_ms = await self._redis.pttl(SWEPT)
+        return None if left_ms < 0 else (SWEPT_MS - left_ms) / 1e3
 
     async def read(self, job: str, after: Cursor) -> list[ChannelEvent] | None:
         """The log's events beyond the cursor, or None where there is no log.

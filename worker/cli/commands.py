@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from worker import __version__
-from worker.cli import batch, policy
+from worker.cli import batch, care, policy
 
 app = typer.Typer(
     add_completion=False,
@@ -20,11 +20,9 @@ app = typer.Typer(
 )
 _JOBS, _PROCESSES = "Jobs", "Processes"
 
-database = typer.Typer(no_args_is_help=True, help="The database's schema.")
 upstreams = typer.Typer(help="Where requests go, what stands against it, and lifting that.")
 keys = typer.Typer(no_args_is_help=True, help="Who may use the gateway.")
 app.add_typer(batch.app, name="batch", rich_help_panel=_JOBS)
-app.add_typer(database, name="db", rich_help_panel=_PROCESSES)
 app.add_typer(keys, name="keys", rich_help_panel=_PROCESSES)
 app.add_typer(policy.app, name="policy", rich_help_panel=_PROCESSES)
 app.add_typer(upstreams, name="upstreams", rich_help_panel=_PROCESSES)
@@ -219,22 +217,6 @@ def simulator(context: typer.Context) -> None:
     main(context.args)
 
 
-@database.command()
-def upgrade(json: Json = False) -> None:
-    """Bring the database's schema up to date."""
-    from worker.cli import schema
-
-    schema.upgrade(json=json)
-
-
-@app.command(rich_help_panel=_PROCESSES)
-def doctor(json: Json = False) -> None:
-    """Check the configuration, and all that it leads to."""
-    from worker.cli import doctor as room
-
-    raise SystemExit(room.examine(json=json))
-
-
 @upstreams.callback(invoke_without_command=True)
 def show_upstreams(context: typer.Context, json: Json = False) -> None:
     """Show the upstreams: their state, why they are suspended and until when."""
@@ -313,6 +295,9 @@ def revoke(
     from worker.cli import keys as room
 
     raise SystemExit(room.revoke(id, json=json))
+
+
+app.add_typer(care.app)
 
 
 @app.callback(invoke_without_command=True)

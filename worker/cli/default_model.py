@@ -36,7 +36,7 @@ async def default_model(catalog: Catalog, settings: Settings) -> str:
         return SIMULATED_MODEL
     models = [model for model in catalog.models() if model != ANY_MODEL]
     if not models:
-        models = await _listed(catalog.upstreams[0], settings.connect_timeout_s)
+        models = await models_listed(catalog.upstreams[0], settings.connect_timeout_s)
     if len(models) == 1:
         return models[0]
     raise InvalidRequest("--model", "is missing", f"{_remedy(models)}, or set DELTAWORKS_MODEL")
@@ -56,7 +56,8 @@ async def ask_for_models(upstream: Upstream, connect_timeout_s: float) -> httpx.
         return await http.get(url, headers=headers, timeout=LISTING_S)
 
 
-async def _listed(upstream: Upstream, connect_timeout_s: float) -> list[str]:
+async def models_listed(upstream: Upstream, connect_timeout_s: float) -> list[str]:
+    """The models that the upstream lists; none where it does not."""
     try:
         answer = (await ask_for_models(upstream, connect_timeout_s)).raise_for_status()
         return [model.id for model in msgspec.json.decode(answer.content, type=_Listing).data]

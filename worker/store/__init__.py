@@ -4,7 +4,9 @@ import asyncio
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from worker.store.backup import back_up
 from worker.store.batches import Batches, Recent
+from worker.store.condition import Condition, condition_of
 from worker.store.dispatching import Claimant, Dispatching, Released
 from worker.store.engine import asynchronous_url, connect, fingerprint, require_schema
 from worker.store.failures import complaint
@@ -13,7 +15,9 @@ from worker.store.holds import Holds
 from worker.store.intake import Intake, Results, Row
 from worker.store.jobs import Jobs, Listing
 from worker.store.keys import Keys
+from worker.store.processes import Present, Processes
 from worker.store.reporting import Reporting
+from worker.store.retention import Retention
 from worker.store.settlement import Settlement
 from worker.store.side import Side
 from worker.store.suspensions import Suspensions
@@ -26,6 +30,7 @@ __all__ = [
     "EXPIRED",
     "Batches",
     "Claimant",
+    "Condition",
     "Dispatching",
     "Due",
     "Files",
@@ -34,9 +39,12 @@ __all__ = [
     "Jobs",
     "Keys",
     "Listing",
+    "Present",
+    "Processes",
     "Recent",
     "Released",
     "Results",
+    "Retention",
     "Row",
     "Settlement",
     "Store",
@@ -47,7 +55,9 @@ __all__ = [
     "Told",
     "Webhooks",
     "asynchronous_url",
+    "back_up",
     "complaint",
+    "condition_of",
     "connect",
     "fingerprint",
     "require_schema",
@@ -62,6 +72,7 @@ class Store:
         self.jobs = Jobs(engine)
         self.holds = Holds(engine, owner)
         self.sweeping = Sweeping(engine)
+        self.processes = Processes(engine)
         self.suspensions = Suspensions(engine)
         self.keys = Keys(engine)
         self.files = Files(engine)
@@ -71,6 +82,7 @@ class Store:
         self.tending = Tending(engine)
         self.webhooks = Webhooks(engine)
         self.reporting = Reporting(engine)
+        self.retention = Retention(engine)
 
     async def aclose(self) -> None:
         """Close all connections, once the last statements are through."""

@@ -58,14 +58,15 @@ class Batches(Side):
         """
         async with self._session() as session:
             batch = await session.get(Batch, repair(id))
-        if batch is None or tenant not in (None, batch.tenant):
+        forgotten = batch is None or batch.forgotten_at is not None
+        if batch is None or forgotten or tenant not in (None, batch.tenant):
             raise BatchNotFound(f"no batch has the id {id[:80]!r}")
         return batch
 
     @unbroken
     async def page(self, tenant: str, limit: int, after: Batch | None = None) -> Sequence[Batch]:
         """So many of a tenant's batches at most, newest first, those after another one."""
-        query = select(Batch).where(Batch.tenant == tenant)
+        query = select(Batch).where(Batch.tenant == tenant, Batch.forgotten_at.is_(None))
         if after is not None:
             own = tuple_(literal(after.created_at, UtcDateTime), literal(after.id))
             query = query.where(tuple_(Batch.created_at, Batch.id) < own)
@@ -83,7 +84,8 @@ class Batches(Side):
     @unbroken
     async def children(self, id: str) -> Sequence[Batch]:
         """The batches that run rows of this one again, oldest first."""
-        query = select(Batch).where(Batch.retry_of == id).order_by(Batch.created_at, Batch.id)
+        mine = Batch.retry_of == id, Batch.forgotten_at.is_(None)
+        query = select(Batch).where(*mine).order_by(Batch.created_at, Batch.id)
         async with self._session() as session:
             return list(await session.scalars(query))
 

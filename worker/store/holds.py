@@ -147,19 +147,22 @@ class Holds(Side):
             return {id for id, attempt in rows if attempt >= held[id]}
 
     @unbroken
-    async def present(self, lease_s: float, bulk_slots: int = 0) -> None:
+    async def present(self, lease_s: float, bulk_slots: int = 0) -> bool:
         """Say that this process lives: it is dead when so many seconds pass without a word.
 
         Args:
             lease_s: so many.
             bulk_slots: how many bulk jobs it is ready to run at a time.
+
+        Returns:
+            Whether somebody has told it to end (see `Processes.drain`).
         """
         said = {"lease_until": clock(lease_s), "bulk_slots": bulk_slots}
         async with self._session() as session:
             present = insert_into(session, Process).values(owner=self._owner, **said)
-            await session.execute(
-                present.on_conflict_do_update(index_elements=[Process.owner], set_=said)
-            )
+            present = present.on_conflict_do_update(index_elements=[Process.owner], set_=said)
+            told = await session.scalar(present.returning(Process.drain_at))
+        return told is not None
 
     @unbroken
     async def leave_for_good(self) -> None:

@@ -187,3 +187,14 @@ def test_help_answers_without_importing_what_commands_need() -> None:
     program = f"import sys, worker.cli.commands; sys.exit(repr({heavy} & sys.modules.keys()))"
     with os.popen(f'{COMMAND[0]} -c "{program}" 2>&1') as imported:
         assert imported.read() == "set()\n"
+
+
+def test_workers_are_shown_and_the_database_is_copied_while_they_work(
+    deltaworks: Deltaworks, tmp_path: Path
+) -> None:
+    (line,) = deltaworks("workers").stdout.splitlines()
+    assert line.endswith(", runs, 0 jobs, 450 bulk slots")
+    copy = tmp_path / "copy.db"
+    made = deltaworks("db", "backup", str(copy))
+    assert made.stdout == f"{copy}: {copy.stat().st_size:,} bytes\n"
+    assert deltaworks("db", "backup", str(copy)).returncode == 2

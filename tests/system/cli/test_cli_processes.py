@@ -94,12 +94,12 @@ def test_db_upgrade_says_from_where_to_where(
 
 def test_doctor_finds_nothing_wrong_where_nothing_is_configured(home: Path) -> None:
     deltaworks = Deltaworks(home)
-    ended = deltaworks("doctor", "--json")
+    ended = deltaworks("doctor", "--json", "--ask", "simulator")
     assert ended.returncode == 0 and ended.json()["ok"]
     names = [finding["name"] for finding in ended.json()["findings"]]
     assert names == [
-        "versions", "settings", "files", "redis", "broker", "database", "upstream", "storage",
-        "workers",
+        "versions", "settings", "files", "redis", "broker", "database", "clocks", "upstream",
+        "storage", "webhooks", "workers", "sweep", "answer",
     ]  # fmt: skip
     await_nothing_left(home)
 
