@@ -18,7 +18,8 @@ import msgspec
 
 from ops.bench.batch import beside, capped, held, page, pipeline
 from ops.bench.batch.page import Found
-from ops.bench.batch.scene import EMPTY, POSTGRESQL, SQLITE
+from ops.bench.costs.prompts import EMPTY
+from ops.bench.costs.scene import POSTGRESQL, SQLITE
 from ops.bench.processes import allow_many_sockets
 
 PAGE = Path(__file__).parents[1] / "RESULTS-batch.md"
