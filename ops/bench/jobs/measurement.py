@@ -13,7 +13,7 @@ from ops.bench.costs import parts
 from ops.bench.costs.groups import Groups
 from ops.bench.costs.parts import Messages, Parts
 from ops.bench.costs.scene import Scene
-from ops.bench.jobs.ways import ROWS, WAYS, Way
+from ops.bench.jobs.ways import PYTHON, ROWS, WAYS, Way
 
 # Jobs of each way that warm all processes up.
 WARMING = 200
@@ -173,14 +173,14 @@ class Measurement:
 def measure(
     database: str, ways: Sequence[Way], jobs: int, sizes: Sequence[int]
 ) -> Iterator[Result | Floor]:
-    """The floor, each way, and the first way as the number of jobs grows."""
+    """The floor, each way, and the first of all as the number of jobs grows."""
     with Scene(database) as scene:
         measurement = Measurement(scene)
         yield measurement.floor
         for way in ways:
             yield rows(database, jobs) if way is ROWS else measurement.take(way, jobs)
         for size in sizes:
-            yield measurement.grow(ways[0], size)
+            yield measurement.grow(PYTHON, size)
 
 
 def rows(database: str, count: int) -> Result:
