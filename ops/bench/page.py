@@ -37,7 +37,8 @@ def results_page(reports: Sequence[Report]) -> str:
     lines += ["the charts (SVG) are in ops/bench/out then.", ""]
     shared = _shared(reports)
     lines += [f"- {name}: {value}" for name, value in shared.items()]
-    lines += [f"- not run: {name}" for name in _missing(reports)]
+    if missing := [name for name in NAMES if name not in {report.name for report in reports}]:
+        lines += [f"- not run: {', '.join(missing)}"]
     missed = sum(not bar.held for report in reports for bar in report.bars)
     count = sum(len(report.bars) for report in reports)
     lines += ["", f"Of {count} bars {count - missed} are held.", ""]
@@ -79,10 +80,6 @@ def _shared(reports: Sequence[Report]) -> dict[str, str]:
         for name, value in first.items()
         if all(other.get(name) == value for other in others)
     }
-
-
-def _missing(reports: Sequence[Report]) -> list[str]:
-    return [name for name in NAMES if name not in {report.name for report in reports}]
 
 
 def _cells(bar: Bar) -> list[str]:

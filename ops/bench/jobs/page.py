@@ -1,6 +1,6 @@
 """What the benchmark of jobs hands in: medians with their spread, bars, and charts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -17,6 +17,14 @@ PACKAGES = (
 )  # fmt: skip
 # The bar: CPU of a job beside the sum of its parts.
 MOST_FACTOR = 1.3
+# The parts that are no statements, by their words in the table.
+ONCE = {
+    "task": "task",
+    "send": "send",
+    "Redis": "broker",
+    "exchange": "exchange",
+    "request": "request",
+}
 # Of the statements that a job may have, in their order.
 STATEMENTS = ("insert", "release", "claim", "end")
 Group = tuple[str, str]
@@ -90,14 +98,13 @@ def _jobs(groups: dict[Group, list[Result]]) -> list[str]:
 
 
 def _parts(groups: dict[Group, list[Result]]) -> list[str]:
-    once = ("task", "send", "broker", "exchange", "request")
-    heads = ["database", "way in", "a job", "sum of parts", "times", *once, *STATEMENTS]
+    heads = ["database", "way in", "a job", "sum of parts", "times", *ONCE, *STATEMENTS]
     rows = []
     for (database, way), found in groups.items():
         cells = [database, way, spread(found, _us, ",.0f")]
         cells += [spread(found, lambda r: r.parts.sum if r.parts else 0.0, ",.0f")]
         cells += [f"**{spread(found, _factor, '.2f')}**"]
-        cells += [_or_nothing(middle(found, _once(name))) for name in once]
+        cells += [_or_nothing(middle(found, _once(name))) for name in ONCE.values()]
         cells += [_or_nothing(middle(found, _statement(name))) for name in STATEMENTS]
         rows.append(cells)
     return table(heads, rows)
@@ -135,18 +142,14 @@ def _growth(grown: Sequence[Result]) -> list[str]:
     ]
 
 
-def _bars(groups: dict[Group, list[Result]]) -> list[Bar]:
-    bars = []
+def _bars(groups: dict[Group, list[Result]]) -> Iterator[Bar]:
     for (database, way), found in groups.items():
-        factor = round(middle(found, _factor), 2)
-        bars.append(
-            Bar(
-                f"times the sum of its parts a job's CPU is, {way}, {database}", MOST_FACTOR, factor
-            )
-        )
-        wrong = sum(result.jobs - result.completed for result in found)
-        bars.append(Bar(f"jobs not completed, all runs, {way}, {database}", 0, wrong))
-    return bars
+        name = f"times the sum of its parts a job's CPU is, {way}, {database}"
+        yield Bar(name, MOST_FACTOR, round(middle(found, _factor), 2))
+    results = [result for found in groups.values() for result in found]
+    for database, all_found in grouped(results, lambda r: r.database).items():
+        wrong = sum(result.jobs - result.completed for result in all_found)
+        yield Bar(f"jobs not completed, all ways and runs, {database}", 0, wrong)
 
 
 def _costs(groups: dict[Group, list[Result]]) -> str:

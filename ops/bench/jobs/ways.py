@@ -32,7 +32,7 @@ FEW = 8
 CLIENTS = 50
 LISTED = 100
 
-PYTHON = Way(name="Python `submit`", word="python", at_once=FEW)
+PYTHON = Way(name="Python submit", word="python", at_once=FEW)
 MESSAGE = Way(name="Celery message", word="message", messages=2)
 SINGLY = Way(name="HTTP, one by one", word="singly", jobs=1, at_once=CLIENTS)
 LISTS = Way(name=f"HTTP, lists of {LISTED}", word="lists", jobs=LISTED, at_once=1)
