@@ -42,18 +42,21 @@ def run_rows(ids: list[str]) -> None:
 
 
 async def send(count: int, carried: int) -> Sent:
-    """Send them, after one for practice."""
+    """Send them, after one for practice; what the broker did not take in time, once more."""
     ids = [new_id("job_") for _ in range(max(carried, 1))]
 
-    async def wake() -> bool:
-        if carried:
-            return await deltaworks.wake_rows(ids)
-        return await deltaworks.wake(ids[0], Lane.INTERACTIVE)
+    async def wake() -> None:
+        taken = False
+        while not taken:
+            if carried:
+                taken = await deltaworks.wake_rows(ids)
+            else:
+                taken = await deltaworks.wake(ids[0], Lane.INTERACTIVE)
 
-    assert await wake()
+    await wake()
     begun_at, begun_s = time.time(), time.process_time()
     for _ in range(count):
-        assert await wake()
+        await wake()
     return Sent(begun_at, (time.process_time() - begun_s) / count * 1e6)
 
 
