@@ -27,9 +27,7 @@ check: $(VENV)/dev.stamp
 	$(BIN)/python ops/check_sizes.py
 
 bench: $(VENV)/dev.stamp
-	$(BIN)/python -m ops.bench.deltas
-	$(BIN)/python -m ops.bench.gateway
-	$(BIN)/python -m ops.bench.batch
+	$(BIN)/python -m ops.bench
 
 faults: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.faults.long

@@ -69,3 +69,8 @@ class Report(msgspec.Struct, frozen=True):
         """The benchmark's last report, if there is one."""
         file = folder / f"{name}.json"
         return msgspec.json.decode(file.read_bytes(), type=cls) if file.exists() else None
+
+    @staticmethod
+    def forget(name: str, folder: Path = OUT) -> None:
+        """Remove the benchmark's last report: if it fails now, nobody shall take that for it."""
+        (folder / f"{name}.json").unlink(missing_ok=True)

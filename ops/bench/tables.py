@@ -23,6 +23,21 @@ def middle(found: Sequence[Result], number: Callable[[Result], float]) -> float:
     return statistics.median(number(result) for result in found)
 
 
+def spread(found: Iterable[Result], number: Callable[[Result], float], form: str) -> str:
+    """The median of one number of the runs, and where there are several the bounds."""
+    numbers = sorted(map(number, found))
+    said = format(statistics.median(numbers), form)
+    if len(numbers) == 1:
+        return said
+    return f"{said} ({format(numbers[0], form)}-{format(numbers[-1], form)})"
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table."""
+    lines = [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads)]
+    return lines + [f"| {' | '.join(cells)} |" for cells in rows]
+
+
 def bar(name: str, limit: float, found: float, held: bool) -> str:
     """A row below `BARS`."""
     return f"| {name} | {limit:g} | {found:g} | {'held' if held else '**missed**'} |"

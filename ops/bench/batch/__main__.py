@@ -2,27 +2,24 @@
 
     python -m ops.bench.batch                        one run, about ten minutes
     python -m ops.bench.batch --quick                fewer rows: it shows that it works
-    python -m ops.bench.batch --runs 3 --publish     three, written to ops/bench/RESULTS-batch.md
 
-Each measurement has processes of its own. What was found goes to ops/bench/out as well.
+Each measurement has processes of its own.
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import msgspec
 
 from ops.bench.batch import beside, capped, held, page, pipeline
 from ops.bench.batch.page import Found
-from ops.bench.batch.scene import EMPTY, POSTGRESQL, SQLITE
+from ops.bench.costs.prompts import EMPTY
+from ops.bench.costs.scene import POSTGRESQL, SQLITE
+from ops.bench.page import hand_in
 from ops.bench.processes import allow_many_sockets
 
-PAGE = Path(__file__).parents[1] / "RESULTS-batch.md"
-OUT = Path(__file__).parents[1] / "out"
 DATABASES = (SQLITE, POSTGRESQL)
 KINDS = ("held", "pipeline", "beside", "capped")
 
@@ -51,7 +48,7 @@ QUICK = Plan(500, (1_000, 10_000), 2.0, 5, slow=False)
 
 
 def main() -> None:
-    """Measure, print, and publish where that was asked for."""
+    """Measure, print, and hand in."""
     arguments = _arguments()
     plan = QUICK if arguments.quick else WHOLE
     if arguments.rows:
@@ -61,11 +58,8 @@ def main() -> None:
     for _ in range(arguments.runs):
         for database in arguments.databases:
             _measure(found, plan, database, arguments.only)
-    text = page.page(found)
-    sys.stdout.write(f"\n{text}")
-    _keep(found)
-    if arguments.publish:
-        PAGE.write_text(text)
+    command = " ".join(["python -m ops.bench.batch", *sys.argv[1:]])
+    hand_in(page.report(found, arguments.runs, command))
 
 
 def _measure(found: Found, plan: Plan, database: str, only: Sequence[str]) -> None:
@@ -99,15 +93,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="less of everything, in a minute")
     parser.add_argument("--only", choices=KINDS, nargs="+", default=list(KINDS))
     parser.add_argument("--databases", choices=DATABASES, nargs="+", default=list(DATABASES))
-    parser.add_argument("--publish", action="store_true", help="write ops/bench/RESULTS-batch.md")
     return parser.parse_args()
-
-
-def _keep(found: Found) -> None:
-    OUT.mkdir(exist_ok=True)
-    document = {"command": sys.argv[1:], "cores": os.cpu_count(), "results": vars(found)}
-    file = OUT / time.strftime("batch-%Y%m%d-%H%M%S.json")
-    file.write_bytes(msgspec.json.format(msgspec.json.encode(document)))
 
 
 if __name__ == "__main__":

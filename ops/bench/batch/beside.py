@@ -7,7 +7,8 @@ import msgspec
 from sqlalchemy import func, select
 
 from models import Job
-from ops.bench.batch.scene import EMPTY, Scene
+from ops.bench.costs.prompts import EMPTY
+from ops.bench.costs.scene import Scene
 
 # An answer in so many seconds: of such rows all slots are taken, and the cores have time.
 SLOW = "sim?tokens=1&rate=0&ttft=2"
@@ -54,13 +55,13 @@ def measure(database: str, name: str, model: str, jobs: int) -> Result:
     with Scene(database) as scene:
         scene.work()
         words = jobs, EMPTY, PAUSE_S
-        alone = msgspec.json.decode(scene.printed_by("starts", *words), type=list[float])
+        alone = msgspec.json.decode(scene.printed_by("batch.starts", *words), type=list[float])
         # Twice what the jobs take where they start at once, and their process's own start.
         seconds = SATURATING_S + 2 * jobs * PAUSE_S + 10
         scene.batch(scene.rows(round(seconds * MOST_ROWS_PER_S), [model]))
         time.sleep(SATURATING_S)
         before, begun = _ended(scene), time.monotonic()
-        beside = msgspec.json.decode(scene.printed_by("starts", *words), type=list[float])
+        beside = msgspec.json.decode(scene.printed_by("batch.starts", *words), type=list[float])
         ended, took_s = _ended(scene) - before, time.monotonic() - begun
     if not ended:
         raise RuntimeError("no row of the batch ran beside the jobs")

@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import func, select
 
 from models import Job
-from ops.bench.batch.scene import Scene
+from ops.bench.costs.scene import Scene
 
 CAP, CONCURRENCY = 1.00, 50
 # Answers of so many tokens, at a price at which some 250 of them cost as much as the cap.

@@ -6,7 +6,8 @@ import msgspec
 
 from ops.bench.batch.reading import Read
 from ops.bench.batch.releasing import Turns
-from ops.bench.batch.scene import EMPTY, Scene
+from ops.bench.costs.prompts import EMPTY
+from ops.bench.costs.scene import Scene
 
 # Rows of one dispatch: as many as a worker of the usual size leaves to batches. And how often.
 RELEASED, TIMES = 450, 12
@@ -44,12 +45,12 @@ def measure(database: str, held: int) -> Result:
     """Read in so many rows, and dispatch some of them."""
     with Scene(database) as scene:
         file, pid = scene.rows(held, [EMPTY]), scene.database_pid
-        read = msgspec.json.decode(scene.printed_by("reading", file, pid), type=Read)
+        read = msgspec.json.decode(scene.printed_by("batch.reading", file, pid), type=Read)
         # Of few rows only so many dispatches are about as many held ones.
         times = max(2, min(TIMES, held // RELEASED // 2))
         rows = min(RELEASED, held // (2 * times))
         words = read.batch, rows, times, pid
-        turns = msgspec.json.decode(scene.printed_by("releasing", *words), type=Turns)
+        turns = msgspec.json.decode(scene.printed_by("batch.releasing", *words), type=Turns)
     return Result(
         database=database,
         held=held,

@@ -1,13 +1,16 @@
-"""The results page of batches: medians with their spread, and the bars beside them."""
+"""What the benchmark of batches hands in: medians with their spread, bars, and charts."""
 
-import math
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+import msgspec
+
+from ops.bench import chart
 from ops.bench.batch import beside, capped, held, pipeline
+from ops.bench.growth import exponent
 from ops.bench.machine import machine
-from ops.bench.tables import BARS, bar, grouped, middle
+from ops.bench.reported import Bar, Report
+from ops.bench.tables import grouped, middle, spread
 
 PACKAGES = (
     "celery", "kombu", "redis", "hiredis", "sqlalchemy", "aiosqlite", "psycopg", "httpx", "msgspec",
@@ -35,59 +38,59 @@ class Found:
         self.capped: list[capped.Result] = []
 
 
-def page(found: Found) -> str:
-    """All of it, as Markdown."""
-    command = " ".join(["python -m ops.bench.batch", *sys.argv[1:]])
-    lines = ["# Batches: many jobs from one file", "", f"Made by `{command}`.", ""]
-    lines += [f"- {name}: {value}" for name, value in machine(PACKAGES).items()]
-    lines += ["", "Medians of the runs, the lowest and the highest in brackets.", ""]
-    lines += _bars(found)
+def report(found: Found, runs: int, command: str) -> Report:
+    """All of it."""
     sections = [_pipeline, _parts, _together, _held, _beside, _capped]
-    for section in sections:
-        lines += ["", *section(found)]
-    return "\n".join(lines) + "\n"
+    return Report(
+        name="batch",
+        title="Batches: many jobs from one file",
+        command=command,
+        machine=machine(PACKAGES),
+        runs=runs,
+        body="\n".join(line for section in sections for line in [*section(found), ""]).rstrip(),
+        bars=list(_bars(found)),
+        charts={
+            "batch-parts.svg": _costs(found),
+            "batch-dispatch.svg": _dispatches(found),
+        },
+        results=msgspec.Raw(msgspec.json.encode(vars(found))),
+    )
 
 
-def _bars(found: Found) -> list[str]:
-    rows = list(BARS)
+def _bars(found: Found) -> Iterator[Bar]:
     for (database, count), runs in _by_size(found).items():
-        per_s = middle(runs, lambda r: r.rows_per_s)
+        per_s = round(middle(runs, lambda r: r.rows_per_s))
         name = f"rows/s read in, of {count:,}, {database}"
-        rows.append(bar(name, LEAST_READ_PER_S, round(per_s), per_s >= LEAST_READ_PER_S))
+        yield Bar(name, LEAST_READ_PER_S, per_s, at_most=False)
     for database, growth in _growths(found).items():
-        name = f"bytes of memory a row read in, {database}"
-        rows.append(bar(name, MOST_ROW_BYTES, round(growth, 1), growth <= MOST_ROW_BYTES))
+        yield Bar(f"bytes of memory a row read in, {database}", MOST_ROW_BYTES, round(growth, 1))
     for database, runs_ in grouped(found.pipeline, lambda r: r.database).items():
-        rows += _pipeline_bars(database, runs_)
-    for database, exponent in _exponents(found).items():
-        name = f"exponent by which a dispatch grows with the held rows, {database}"
-        rows.append(bar(name, MOST_EXPONENT, round(exponent, 2), exponent <= MOST_EXPONENT))
+        yield from _pipeline_bars(database, runs_)
+    for database, points in _by_held(found).items():
+        if (power := exponent(points)) is not None:
+            name = f"exponent by which a dispatch grows with the held rows, {database}"
+            yield Bar(name, MOST_EXPONENT, round(power, 2))
     for (database, kind), delays in grouped(found.beside, _kind).items():
-        late_ms = middle(delays, lambda r: r.difference)
+        late_ms = round(middle(delays, lambda r: r.difference), 1)
         name = f"ms that an interactive job starts later beside {kind}, {database}"
-        rows.append(bar(name, MOST_DELAY_MS, round(late_ms, 1), late_ms <= MOST_DELAY_MS))
+        yield Bar(name, MOST_DELAY_MS, late_ms)
     for database, caps in grouped(found.capped, lambda r: r.database).items():
         cost = max(each.cost for each in caps)
         name = f"spent under a cap, {capped.CONCURRENCY} at once, most of the runs, {database}"
-        rows.append(bar(name, capped.CAP, cost, cost <= capped.CAP))
-    return rows
+        yield Bar(name, capped.CAP, cost)
 
 
-def _pipeline_bars(database: str, runs: Sequence[pipeline.Result]) -> list[str]:
+def _pipeline_bars(database: str, runs: Sequence[pipeline.Result]) -> Iterator[Bar]:
     per_s, factor = middle(runs, lambda r: r.rows_per_s), middle(runs, lambda r: r.factor)
     largest_mb = max(mb for run in runs for name, mb in run.memory_mb.items())
     wrong, keys = sum(r.rows - r.right for r in runs), max(r.keys for r in runs)
+    yield Bar(f"rows not completed, all runs, {database}", 0, wrong)
+    name = f"rows/s through all of it, {database}"
+    yield Bar(name, LEAST_ROWS_PER_S, round(per_s, 1), at_most=False)
+    yield Bar(f"MB of any process, {database}", MOST_MB, largest_mb)
     name = f"times the sum of its parts a row's CPU is, {database}"
-    return [
-        bar(f"rows not completed, all runs, {database}", 0, wrong, wrong == 0),
-        bar(
-            f"rows/s through all of it, {database}",
-            LEAST_ROWS_PER_S, round(per_s, 1), per_s >= LEAST_ROWS_PER_S,
-        ),
-        bar(f"MB of any process, {database}", MOST_MB, largest_mb, largest_mb < MOST_MB),
-        bar(name, MOST_FACTOR, round(factor, 2), factor <= MOST_FACTOR),
-        bar(f"keys in Redis after the logs' life, {database}", 0, keys, keys <= 0),
-    ]  # fmt: skip
+    yield Bar(name, MOST_FACTOR, round(factor, 2))
+    yield Bar(f"keys in Redis after the logs' life, {database}", 0, keys)
 
 
 def _pipeline(found: Found) -> list[str]:
@@ -103,7 +106,7 @@ def _pipeline(found: Found) -> list[str]:
     for (database, count), runs in grouped(found.pipeline, lambda r: (r.database, r.rows)).items():
         kb = middle(runs, lambda r: r.redis_kb)
         cells = [
-            database, f"{count:,}", f"**{_spread(runs, lambda r: r.rows_per_s, '.0f')}**",
+            database, f"{count:,}", f"**{spread(runs, lambda r: r.rows_per_s, '.0f')}**",
             f"{middle(runs, lambda r: r.reading_s):.1f}",
             f"{middle(runs, lambda r: r.running_s):.1f}",
             f"{middle(runs, lambda r: r.writing_s):.1f}",
@@ -132,9 +135,9 @@ def _parts(found: Found) -> list[str]:
     ]
     for database, runs in grouped(found.pipeline, lambda r: r.database).items():
         cells = [
-            database, f"**{_spread(runs, lambda r: r.row_us, ',.0f')}**",
-            _spread(runs, lambda r: r.parts.sum, ",.0f"),
-            f"**{_spread(runs, lambda r: r.factor, '.2f')}**",
+            database, f"**{spread(runs, lambda r: r.row_us, ',.0f')}**",
+            spread(runs, lambda r: r.parts.sum, ",.0f"),
+            f"**{spread(runs, lambda r: r.factor, '.2f')}**",
             f"{middle(runs, lambda r: r.parts.task):.0f}",
             f"{middle(runs, lambda r: r.parts.send):.0f}",
             f"{middle(runs, lambda r: r.parts.broker):.0f}",
@@ -172,11 +175,11 @@ def _held(found: Found) -> list[str]:
     ]
     for (database, count), runs in _by_size(found).items():
         cells = [
-            database, f"{count:,}", f"**{_spread(runs, lambda r: r.rows_per_s, ',.0f')}**",
+            database, f"{count:,}", f"**{spread(runs, lambda r: r.rows_per_s, ',.0f')}**",
             f"{middle(runs, lambda r: r.cpu_us):.1f}",
             f"{middle(runs, lambda r: r.read.before_mb):.0f}",
             f"{max(r.read.peak_mb for r in runs):.0f}",
-            f"**{_spread(runs, lambda r: r.ms, '.1f')}**",
+            f"**{spread(runs, lambda r: r.ms, '.1f')}**",
             f"{min(r.lowest_ms for r in runs):.1f}", f"{max(r.highest_ms for r in runs):.1f}",
             f"{middle(runs, lambda r: r.cpu_ms):.1f}",
         ]  # fmt: skip
@@ -195,8 +198,8 @@ def _beside(found: Found) -> list[str]:
     for (database, kind), runs in grouped(found.beside, _kind).items():
         cells = [
             database, kind, f"{sum(len(r.beside_ms) for r in runs)}",
-            _spread(runs, lambda r: r.alone, ".1f"), _spread(runs, lambda r: r.together, ".1f"),
-            f"**{_spread(runs, lambda r: r.difference, '.1f')}**",
+            spread(runs, lambda r: r.alone, ".1f"), spread(runs, lambda r: r.together, ".1f"),
+            f"**{spread(runs, lambda r: r.difference, '.1f')}**",
             f"{middle(runs, lambda r: r.rows_per_s):.0f}",
         ]  # fmt: skip
         rows.append("| " + " | ".join(cells) + " |")
@@ -213,7 +216,7 @@ def _capped(found: Found) -> list[str]:
     ]
     for database, runs in grouped(found.capped, lambda r: r.database).items():
         cells = [
-            database, f"{runs[0].cap:g}", f"**{_spread(runs, lambda r: r.cost, '.4f')}**",
+            database, f"{runs[0].cap:g}", f"**{spread(runs, lambda r: r.cost, '.4f')}**",
             f"{max(r.dearest for r in runs):.4f}", f"{middle(runs, lambda r: r.ended):.0f}",
             ", ".join(sorted({r.reason for r in runs})),
         ]  # fmt: skip
@@ -230,7 +233,7 @@ def _by_process(
         cells = [database]
         for name in names:
             us = [of(run)[name] for run in runs if name in of(run)]
-            cells.append(f"{_spread(us, float, ',.0f')} {unit}" if us else "")
+            cells.append(f"{spread(us, float, ',.0f')} {unit}" if us else "")
         rows.append("| " + " | ".join(cells) + " |")
     return rows
 
@@ -257,32 +260,22 @@ def _growths(found: Found) -> dict[str, float]:
     return growths
 
 
-def _exponents(found: Found) -> dict[str, float]:
-    """The slope of the dispatch's time over the held rows, both as logarithms."""
-    exponents = {}
-    for database, runs in grouped(found.held, lambda r: r.database).items():
-        sizes = sorted({r.held for r in runs})
-        points = [
-            (math.log(size), math.log(middle([r for r in runs if r.held == size], lambda r: r.ms)))
-            for size in sizes
-        ]
-        if len(points) > 1:
-            exponents[database] = _slope(points)
-    return exponents
+def _by_held(found: Found) -> dict[str, list[tuple[float, float]]]:
+    """Held rows, and milliseconds of a dispatch beside them; by database."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for (database, rows), runs in sorted(_by_size(found).items()):
+        points.setdefault(database, []).append((rows, middle(runs, lambda r: r.ms)))
+    return points
 
 
-def _slope(points: Sequence[tuple[float, float]]) -> float:
-    """By least squares."""
-    x_mean = sum(x for x, _ in points) / len(points)
-    y_mean = sum(y for _, y in points) / len(points)
-    above = sum((x - x_mean) * (y - y_mean) for x, y in points)
-    return above / sum((x - x_mean) ** 2 for x, _ in points)
+def _costs(found: Found) -> str:
+    values = {}
+    for database, runs in grouped(found.pipeline, lambda r: r.database).items():
+        values[f"a row, {database}"] = middle(runs, lambda r: r.row_us)
+        values[f"its parts, {database}"] = middle(runs, lambda r: r.parts.sum)
+    return chart.bars("CPU of a row, beside the sum of its parts", "us a row", values)
 
 
-def _spread(found: Iterable[Result], number: Callable[[Result], float], form: str) -> str:
-    """The median of one number of the runs, and where there are several the bounds."""
-    numbers = sorted(map(number, found))
-    said = format(middle(numbers, float), form)
-    if len(numbers) == 1:
-        return said
-    return f"{said} ({format(numbers[0], form)}-{format(numbers[-1], form)})"
+def _dispatches(found: Found) -> str:
+    title = "A dispatch beside so many held rows"
+    return chart.lines(title, "held rows", "ms", _by_held(found), log_x=True)

@@ -5,11 +5,13 @@ import time
 import msgspec
 
 from models import Batch
-from ops.bench.batch import parts
-from ops.bench.batch.counted import Counts
-from ops.bench.batch.meters import Watch
-from ops.bench.batch.parts import Parts
-from ops.bench.batch.scene import EMPTY, Scene
+from ops.bench.costs import parts
+from ops.bench.costs.counted import Counts
+from ops.bench.costs.groups import Groups
+from ops.bench.costs.meters import Watch
+from ops.bench.costs.parts import Parts
+from ops.bench.costs.prompts import EMPTY
+from ops.bench.costs.scene import Scene
 from worker.channel.log import log_key
 from worker.store import Tally
 
@@ -85,7 +87,7 @@ def measure(database: str, rows: int, log_life_s: float) -> Result:
             used_s = [meter.cpu_s() - then for meter, then in zip(meters, before_s, strict=True)]
         ended_at, waited_s = time.monotonic(), worker.waited_s() - waited_s
         counts = scene.counts().since(counts)
-        found = parts.measure(scene, counts, min(rows, 3_000))
+        found = parts.of_rows(scene, Groups.of_rows(counts), min(rows, 3_000))
         time.sleep(max(0.0, ended_at + log_life_s + 2 - time.monotonic()))
         left = int(scene.redis.dbsize()) - keys
     reading_s, running_s, writing_s = _phases(batch)

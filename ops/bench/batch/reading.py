@@ -13,8 +13,8 @@ import msgspec
 import uvloop
 
 from models import Batch
-from ops.bench.batch.meters import Meter
-from ops.bench.batch.scene import TENANT, put
+from ops.bench.costs.meters import Meter
+from ops.bench.costs.scene import put
 from worker import endpoints, settings
 from worker.batch.reading import Reading
 from worker.batch.request import BATCH, CHAT
@@ -22,6 +22,7 @@ from worker.files import storage_of
 from worker.ids import new_id
 from worker.runtime import settle_garbage
 from worker.store import Store, connect
+from worker.submission import TENANT
 
 
 class Read(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ import msgspec
 import uvloop
 
 from models import Job, JobState
-from ops.bench.batch.meters import Meter
+from ops.bench.costs.meters import Meter
 from tests.batches import end_at_once
 from worker import endpoints
 from worker.store import Store, connect

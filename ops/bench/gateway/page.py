@@ -1,11 +1,14 @@
-"""The results page of the gateway: medians, and the bars beside them."""
+"""What the benchmark of the gateway hands in: medians, bars, and a chart."""
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import msgspec
+
+from ops.bench import chart
 from ops.bench.gateway import fanout, relayed
 from ops.bench.machine import machine
-from ops.bench.tables import BARS, bar, grouped, middle
+from ops.bench.reported import Bar, Report
+from ops.bench.tables import grouped, middle
 
 PACKAGES = ("starlette", "uvicorn", "httptools", "uvloop", "redis", "hiredis", "msgspec")
 PEER_PACKAGES = ("litellm", "fastapi", "uvicorn", "openai")
@@ -15,16 +18,32 @@ OURS, PEER = "deltaworks", "litellm proxy"
 MOST_IDLE_KB, MOST_LATENCY_MS, LEAST_FACTOR, STREAMS = 25.0, 3.0, 5.0, 200
 
 
-def page(fans: Sequence[fanout.Result], relays: Sequence[relayed.Result]) -> str:
-    """All of it, as Markdown."""
-    command = " ".join(["python -m ops.bench.gateway", *sys.argv[1:]])
-    lines = ["# The gateway: many readers, and chats relayed", "", f"Made by `{command}`.", ""]
-    known = machine(PACKAGES, "litellm", PEER_PACKAGES)
-    lines += [f"- {name}: {value}" for name, value in known.items()]
+def report(
+    fans: Sequence[fanout.Result], relays: Sequence[relayed.Result], runs: int, command: str
+) -> Report:
+    """All of it."""
     by_load = grouped(fans, lambda r: (r.readers, r.jobs))
     by_system = grouped(relays, lambda r: (r.streams, r.system))
-    lines += ["", *_fanout(by_load), "", *_relayed(by_system), "", *_bars(by_load, by_system)]
-    return "\n".join(lines) + "\n"
+    return Report(
+        name="gateway",
+        title="The gateway: many readers, and chats relayed",
+        command=command,
+        machine=machine(PACKAGES, "litellm", PEER_PACKAGES),
+        runs=runs,
+        body="\n".join([*_fanout(by_load), "", *_relayed(by_system)]),
+        bars=list(_bars(by_load, by_system)),
+        charts={"gateway-relayed.svg": _costs(by_system)},
+        results=msgspec.Raw(msgspec.json.encode({"fanout": fans, "relayed": relays})),
+    )
+
+
+def _costs(groups: dict[tuple[int, str], list[relayed.Result]]) -> str:
+    values = {
+        f"{system}, {streams:,} streams": middle(found, lambda r: r.cpu_us)
+        for (streams, system), found in sorted(groups.items())
+        if any(result.parts_us for result in found)
+    }
+    return chart.bars("CPU of a relayed delta", "us a delta", values, log_y=True)
 
 
 def _fanout(groups: dict[tuple[int, int], list[fanout.Result]]) -> list[str]:
@@ -81,22 +100,17 @@ def _relayed(groups: dict[tuple[int, str], list[relayed.Result]]) -> list[str]:
 def _bars(
     fans: dict[tuple[int, int], list[fanout.Result]],
     relays: dict[tuple[int, str], list[relayed.Result]],
-) -> list[str]:
-    rows = list(BARS)
+) -> Iterator[Bar]:
     for (readers, jobs), found in sorted(fans.items()):
         wrong = sum(r.readers - r.right for r in found)
-        rows.append(bar(f"readers of {jobs:,} jobs without the saved text", 0, wrong, wrong == 0))
+        yield Bar(f"readers of {jobs:,} jobs without the saved text", 0, wrong)
         idle_kb = middle(found, lambda r: r.idle_kb)
-        name = f"KB an idle reader, of {readers:,}"
-        rows.append(bar(name, MOST_IDLE_KB, idle_kb, idle_kb <= MOST_IDLE_KB))
-    for streams, system in sorted(relays):
-        ours, peer = relays.get((streams, OURS)), relays.get((streams, PEER))
-        if system == OURS and ours and streams == STREAMS:
-            median_ms = middle(ours, lambda r: r.latency.median_ms)
-            name = f"ms of latency, median, {streams} streams"
-            rows.append(bar(name, MOST_LATENCY_MS, median_ms, median_ms < MOST_LATENCY_MS))
-        if system == OURS and ours and peer and streams == STREAMS:
-            factor = middle(peer, lambda r: r.cpu_us) / middle(ours, lambda r: r.cpu_us)
-            name = f"times less CPU than `{PEER}`, {streams} streams"
-            rows.append(bar(name, LEAST_FACTOR, round(factor, 1), factor >= LEAST_FACTOR))
-    return rows
+        yield Bar(f"KB an idle reader, of {readers:,}", MOST_IDLE_KB, idle_kb)
+    ours, peer = relays.get((STREAMS, OURS)), relays.get((STREAMS, PEER))
+    if ours:
+        median_ms = middle(ours, lambda r: r.latency.median_ms)
+        yield Bar(f"ms of latency, median, {STREAMS} streams", MOST_LATENCY_MS, median_ms)
+    if ours and peer:
+        factor = middle(peer, lambda r: r.cpu_us) / middle(ours, lambda r: r.cpu_us)
+        name = f"times less CPU than `{PEER}`, {STREAMS} streams"
+        yield Bar(name, LEAST_FACTOR, round(factor, 1), at_most=False)

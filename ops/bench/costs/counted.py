@@ -1,4 +1,4 @@
-"""The worker's application, which counts its groups: `celery -A ops.bench.batch.counted worker`.
+"""The worker's application, which counts its groups: `celery -A ops.bench.costs.counted worker`.
 
 How many rows a statement or a message carries depends on the load, and the parts of a row's cost
 on that. Counting takes some microseconds a group; the counts go to the file that `BENCH_COUNTS`
@@ -23,6 +23,8 @@ __all__ = ["COUNTS", "Counts", "app", "counts_in"]
 
 COUNTS = "BENCH_COUNTS"
 _FORMAT = "8q"
+# What the store does together, by the function that does it.
+_TOGETHER = {"_claim_many": ("claims", "claimed"), "_end_many": ("ends", "ended")}
 
 
 class Counts(msgspec.Struct):
@@ -65,8 +67,8 @@ def _count(file: str) -> None:
     @wraps(answer)
     async def counted_answer(self: Together[Any, Any], some: Sequence[Any]) -> None:
         await answer(self, some)
-        is_claim = getattr(self._run, "__name__", "") == "_claim_many"
-        note(*(("claims", "claimed") if is_claim else ("ends", "ended")), len(some))
+        if kind := _TOGETHER.get(getattr(self._run, "__name__", "")):
+            note(*kind, len(some))
 
     @wraps(release)
     async def counted_release(self: Dispatching, share: Share) -> Released | None:

@@ -1,4 +1,4 @@
-"""Where batches are measured: a Redis, a simulator, a database, and, if asked for, a worker."""
+"""Where costs are measured: a Redis, a simulator, a database; if asked for a worker, a gateway."""
 
 import asyncio
 import shutil
@@ -18,8 +18,9 @@ from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 
 from models import Batch, BatchStatus, File, schema
-from ops.bench.batch.counted import COUNTS, Counts, counts_in
-from ops.bench.batch.meters import Meter
+from ops.bench.costs.counted import COUNTS, Counts, counts_in
+from ops.bench.costs.meters import Meter
+from ops.bench.costs.prompts import EMPTY, body
 from ops.bench.processes import ROOT, Child, run, start_redis, start_simulator
 from tests.servers import PostgresServer
 from worker.app import SWEEP
@@ -28,11 +29,9 @@ from worker.batch.request import CHAT
 from worker.files import Storage, new_file_id
 from worker.settings import Settings
 from worker.store import Store, connect
+from worker.submission import TENANT
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
-# An answer of one token, at once.
-EMPTY = "sim?tokens=1&rate=0&ttft=0"
-TENANT = "default"
 # How many streams a worker carries where nothing is set.
 STREAMS = 500
 # The simulator's headers tell of 10,000 requests a minute, which these rows would wait for. They
@@ -75,6 +74,7 @@ class Scene:
         self._prices = prices
         self._stack = ExitStack()
         self._postgres: PostgresServer | None = None
+        self._databases = 0
         self.meters: dict[str, Meter] = {}
 
     def __enter__(self) -> Self:
@@ -117,7 +117,8 @@ class Scene:
 
     def new_database(self, name: str) -> str:
         """An empty database of the scene's kind, with our schema; its URL."""
-        url = f"sqlite:///{self.folder / name}.db"
+        self._databases += 1
+        url = f"sqlite:///{self.folder / name}-{self._databases}.db"
         if self._postgres is not None:
             url = self._postgres.create_database()
         schema.upgrade(url)
@@ -128,7 +129,7 @@ class Scene:
         celery = [sys.executable, "-m", "celery", "-A"]
         counting = {**self.environment, COUNTS: str(self._counts)}
         commands = {
-            "worker": ([*celery, "ops.bench.batch.counted", "worker"], counting),
+            "worker": ([*celery, "ops.bench.costs.counted", "worker"], counting),
             "beat": ([*celery, "worker.app", "beat"], self.environment),
         }
         started = {}
@@ -142,6 +143,13 @@ class Scene:
             printed = started["worker"].printed()[-3000:]
             raise RuntimeError(f"the worker runs no batch:\n{printed}") from error
         return started["worker"]
+
+    def serve(self) -> str:
+        """Start a gateway of one process, without keys; its address."""
+        command = [sys.executable, "-m", "worker.cli", "gateway", "--port", "0", "--no-keys"]
+        child = self._stack.enter_context(Child("gateway", command, self.folder, self.environment))
+        self.meters["gateway"] = Meter("gateway", child.pid)
+        return child.await_line(r"listening on (\S+)")[1]
 
     def rows(self, count: int, models: Sequence[str]) -> Path:
         """A file of so many rows, whose models take turns."""
@@ -197,8 +205,8 @@ class Scene:
         return counts_in(self._counts)
 
     def printed_by(self, module: str, *words: object, redis_url: str = "") -> bytes:
-        """What a module of this package prints, run in the scene, or with another Redis."""
-        command = [sys.executable, "-m", f"ops.bench.batch.{module}", *map(str, words)]
+        """What a module of `ops.bench` prints, run in the scene, or with another Redis."""
+        command = [sys.executable, "-m", f"ops.bench.{module}", *map(str, words)]
         other = {"DELTAWORKS_REDIS_URL": redis_url} if redis_url else {}
         return run(command, {**self.environment, **other}).encode()
 
@@ -210,9 +218,8 @@ class Scene:
 
 def row(number: int, model: str) -> bytes:
     """A line of a batch's file."""
-    message = {"role": "user", "content": f"Say in one word what number {number} brings to mind."}
-    body = {"model": model, "messages": [message]}
-    given = {"custom_id": f"row-{number}", "method": "POST", "url": CHAT, "body": body}
+    asked = body(number, model)
+    given = {"custom_id": f"row-{number}", "method": "POST", "url": CHAT, "body": asked}
     return msgspec.json.encode(given) + b"\n"
 
 

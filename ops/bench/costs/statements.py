@@ -1,8 +1,9 @@
-"""`python -m ops.bench.batch.statements URL ROWS RELEASED CLAIMED ENDED DATABASE_PID`.
+"""`python -m ops.bench.costs.statements URL ROWS GROUPS DATABASE_PID`.
 
-What the database statements of a row cost, in groups of so many rows: inserted, released, claimed
-and ended by the worker's own store in a database that has our schema and nothing else. Prints
-microseconds of CPU a row, by statement, that of the database server included.
+What the database statements of a job cost, in groups as GROUPS (JSON) says: inserted, claimed and
+ended by the worker's own store in a database that has our schema and nothing else; rows of a batch
+are released, too. Prints microseconds of CPU a job, by statement, that of the database server
+included.
 """
 
 import asyncio
@@ -16,12 +17,15 @@ import msgspec
 import uvloop
 
 from models import Attempt, Job
-from ops.bench.batch.meters import Meter
-from ops.bench.batch.scene import EMPTY
+from ops.bench.costs.groups import Groups
+from ops.bench.costs.meters import Meter
+from ops.bench.costs.prompts import EMPTY, body
 from tests.batches import LEASE_S, inserted, row, taken
-from tests.jobs import attempt, ended
+from tests.jobs import DEADLINE_S, attempt, ended, new_id, request
+from worker.request import JobRequest
 from worker.runtime import settle_garbage
 from worker.store import Row, Store, connect
+from worker.submission import TENANT
 
 # As many as are read in at a time.
 INSERTED = 1_000
@@ -31,16 +35,8 @@ PRACTICE = 500
 T = TypeVar("T")
 
 
-class Groups(msgspec.Struct, frozen=True):
-    """How many rows go with one statement."""
-
-    released: int
-    claimed: int
-    ended: int
-
-
 class Statements:
-    """Takes rows from their insertion to their ends."""
+    """Takes jobs from their insertion to their ends."""
 
     def __init__(self, store: Store, groups: Groups, server: Meter | None) -> None:
         self.us: dict[str, float] = {}
@@ -49,17 +45,9 @@ class Statements:
         self._server = server
 
     async def run(self, count: int) -> None:
-        """All of it, for a batch of so many rows."""
+        """All of it, for so many."""
         store, groups = self._store, self._groups
-        rows, batch = [_row(number) for number in range(count)], await taken(store)
-        async with self._measured("insert", count):
-            for some in portions(rows, INSERTED):
-                assert await inserted(store, batch, some)
-        assert await store.intake.begin(batch, count, EMPTY, {})
-        ids: list[str] = []
-        async with self._measured("release", count):
-            while len(ids) < count:
-                ids += await self._released(batch.id, min(groups.released, count - len(ids)))
+        ids = await (self._submitted(count) if groups.submitted else self._released(count))
         jobs = []
         async with self._measured("claim", count):
             for some_ids in portions(ids, groups.claimed):
@@ -71,10 +59,37 @@ class Statements:
                 settled = await asyncio.gather(*(store.holds.settle(*each) for each in some_ends))
                 assert all(settled)
 
-    async def _released(self, batch: str, most: int) -> Sequence[str]:
-        found = await self._store.dispatching.release(lambda _claimants, _room: {batch: most})
-        assert found is not None
-        return found.ids[batch]
+    async def _submitted(self, count: int) -> Sequence[str]:
+        """The ids of so many jobs, each inserted by itself, some at a time."""
+        requests = [_request(number) for number in range(count)]
+        ids = list[str]()
+        async with self._measured("insert", count):
+            for some in portions(requests, self._groups.submitted):
+                ids += await asyncio.gather(*(self._insert(each) for each in some))
+        return ids
+
+    async def _insert(self, wanted: JobRequest) -> str:
+        insert = self._store.jobs.insert
+        job, _ = await insert(wanted, id=new_id(), tenant=TENANT, deadline_s=DEADLINE_S)
+        return job.id
+
+    async def _released(self, count: int) -> Sequence[str]:
+        """The ids of so many rows of a batch."""
+        store, groups, ids = self._store, self._groups, list[str]()
+        rows, batch = [_row(number) for number in range(count)], await taken(store)
+        async with self._measured("insert", count):
+            for some in portions(rows, INSERTED):
+                assert await inserted(store, batch, some)
+        assert await store.intake.begin(batch, count, EMPTY, {})
+        async with self._measured("release", count):
+            while len(ids) < count:
+                most = min(groups.released, count - len(ids))
+                found = await store.dispatching.release(
+                    lambda _claimants, _room, most=most: {batch.id: most}  # type: ignore[misc]
+                )
+                assert found is not None
+                ids += found.ids[batch.id]
+        return ids
 
     @asynccontextmanager
     async def _measured(self, name: str, rows: int) -> AsyncIterator[None]:
@@ -92,10 +107,13 @@ def portions(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield items[start : start + size]
 
 
+def _request(number: int) -> JobRequest:
+    return request(str(number), body={**body(number), "stream": True}, model=EMPTY)
+
+
 def _row(number: int) -> Row:
-    message = {"role": "user", "content": f"Say in one word what number {number} brings to mind."}
-    body = {"model": EMPTY, "messages": [message], "stream": True}
-    return row(number, model=EMPTY, request=msgspec.json.encode(body).decode())
+    encoded = msgspec.json.encode({**body(number), "stream": True}).decode()
+    return row(number, model=EMPTY, request=encoded)
 
 
 def _end(job: Job) -> tuple[Job, Attempt]:
@@ -121,7 +139,6 @@ async def measure(url: str, rows: int, groups: Groups, database_pid: int) -> dic
 
 
 if __name__ == "__main__":
-    rows, released, claimed, ended_together, pid = map(int, sys.argv[2:7])
-    groups = Groups(released, claimed, ended_together)
-    us = uvloop.run(measure(sys.argv[1], rows, groups, pid))
+    groups = msgspec.json.decode(sys.argv[3], type=Groups)
+    us = uvloop.run(measure(sys.argv[1], int(sys.argv[2]), groups, int(sys.argv[4])))
     sys.stdout.buffer.write(msgspec.json.encode(us))

@@ -1,4 +1,4 @@
-"""`python -m ops.bench.batch.exchanges BASE_URL MODEL COUNT AT_ONCE`: bare exchanges.
+"""`python -m ops.bench.costs.exchanges BASE_URL MODEL COUNT AT_ONCE`: bare exchanges.
 
 The worker's own HTTP client and reader of streams, against the simulator, and nothing else; prints
 the microseconds of CPU of each.
@@ -10,6 +10,7 @@ import time
 
 import uvloop
 
+from ops.bench.costs.prompts import body
 from worker.catalog import Upstream
 from worker.ids import new_id
 from worker.runtime import settle_garbage
@@ -18,20 +19,19 @@ from worker.upstream import Exchange, Limits, Request, open_client
 
 LONG_S = 60.0
 MOST_EVENT_BYTES = 4_194_304
-MESSAGES = [{"role": "user", "content": "Say in one word what number 1 brings to mind."}]
 
 
 async def exchange(base_url: str, model: str, count: int, at_once: int) -> float:
     """The microseconds of each, once as many were made for practice as are made at once."""
     upstream = Upstream(name="simulator", base_url=base_url)
-    body = {"model": model, "messages": MESSAGES, "stream": True}
+    asked = {**body(1, model), "stream": True}
     limits = Limits(LONG_S, LONG_S, LONG_S, LONG_S, LONG_S, LONG_S)
 
     async with open_client(LONG_S) as client:
 
         async def some(many: int) -> None:
             for _ in range(many):
-                request = Request(upstream, body, new_id("job_"), 1)
+                request = Request(upstream, asked, new_id("job_"), 1)
                 one = Exchange(client, request, MOST_EVENT_BYTES, lambda _headers, *, clean: None)
                 if await one.run(limits, lambda: None) is not Verdict.COMPLETE:
                     raise RuntimeError("the simulator's answer is not whole")

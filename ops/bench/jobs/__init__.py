@@ -1,0 +1,1 @@
+"""What an empty job costs, through each way in."""

@@ -1,0 +1,1 @@
+"""An upstream's limit, and what several worker processes make of it."""
