@@ -18,6 +18,7 @@ from celery import Celery
 from models import Lane
 from worker import app as deltaworks
 from worker.ids import new_id
+from worker.pool import Awaited
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -31,13 +32,13 @@ app = Celery("empty", set_as_current=False)
 app.add_defaults(deltaworks._defaults)
 
 
-@app.task(name=deltaworks.RUN_JOB)
-def run_job(id: str) -> None:
+@app.task(name=deltaworks.RUN_JOB, base=Awaited)
+async def run_job(id: str) -> None:
     """Do not run it."""
 
 
-@app.task(name=deltaworks.RUN_ROWS)
-def run_rows(ids: list[str]) -> None:
+@app.task(name=deltaworks.RUN_ROWS, base=Awaited)
+async def run_rows(ids: list[str]) -> None:
     """Run none of them."""
 
 
