@@ -5,6 +5,7 @@ import logging
 from redis.exceptions import RedisError
 
 from models import Job
+from worker import metrics
 from worker.catalog import Catalog
 from worker.channel.announce import announce_end
 from worker.channel.log import Log
@@ -35,6 +36,7 @@ async def cancel(
     """
     job, cancelled = await jobs.cancel(id)
     if cancelled:
+        metrics.ended(job)
         try:
             await announce_end(log, job, settings.closed_log_life_s(job.lane))
             await log.stop(id)
@@ -52,5 +54,6 @@ async def _keep_lost(job: Job, jobs: Jobs, log: Log, catalog: Catalog | None) ->
         if lost := await lost_attempt(log, job, "cancelled"):
             spent = None if catalog is None else spent_on_lost(catalog, job, lost)
             await jobs.keep_lost(lost, spent)
+            metrics.attempted(job, lost, spent)
     except (RedisError, OSError, StoreAway) as error:
         logger.warning("job %s: its last attempt has no row: %s", job.id, type(error).__name__)

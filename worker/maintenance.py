@@ -1,11 +1,13 @@
 """The sweep: what nobody else does, every few seconds, in small portions, in several copies."""
 
 import logging
+import time
 from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
 from models import Job, JobState
+from worker import metrics
 from worker.app import Wake
 from worker.catalog import Catalog
 from worker.channel.announce import announce_end, announce_lost
@@ -49,6 +51,8 @@ class Sweep:
         self._settings = settings
         self._catalog = catalog
         self._look_further = look_further
+        self._turned_at: float | None = None
+        metrics.read(metrics.names.SWEPT, lambda: self._turned_at)
 
     async def turn(self) -> None:
         """Take one portion of each kind of work."""
@@ -56,6 +60,7 @@ class Sweep:
         await self._rescue()
         await self._stage()
         self._look_further()
+        self._turned_at = time.time()
         try:
             await self._announce()
         except (RedisError, OSError) as error:
@@ -65,6 +70,7 @@ class Sweep:
         for job in await self._store.sweeping.due(PORTION):
             if not await self._wake(job.id, job.lane):
                 return  # the broker is away; the others' next wake-up comes by itself
+            metrics.count(metrics.names.WOKEN, job.lane)
 
     async def _rescue(self) -> None:
         # A database that was away could not be told of renewals: it must first have been up
@@ -73,6 +79,7 @@ class Sweep:
             return
         if dead := await self._store.sweeping.notice_deaths():
             logger.warning("died: %s", ", ".join(dead))
+            metrics.count(metrics.names.DEATHS, by=len(dead))
             # What they had taken from the broker and not begun went with them.
             most = min(len(dead) * self._settings.streams, PORTION)
             await self._store.sweeping.hasten(self._settings.lease_s / 2, most)
@@ -81,17 +88,21 @@ class Sweep:
         for job in rescued:
             if JobState(job.state).terminal:
                 logger.error("job %s: failed as poison: %s", job.id, job.error_message)
+                metrics.ended(job)
                 await self._announce_end(job)
             else:
                 logger.warning("job %s: rescued, attempt %d is void", job.id, job.attempt - 1)
+                metrics.count(metrics.names.RESCUED)
                 await announce_lost(self._log, job, self._settings.open_log_life_s)
         for job in rescued:
             if lost := await lost_attempt(self._log, job, "lost"):
                 spent = spent_on_lost(self._catalog, job, lost)
                 await self._store.jobs.keep_lost(lost, spent)
+                metrics.attempted(job, lost, spent)
 
     async def _end_overdue(self) -> None:
         for job in await self._store.sweeping.overdue(PORTION):
+            metrics.ended(job)
             await self._announce_end(job)
 
     async def _announce_end(self, job: Job) -> None:

@@ -5,7 +5,8 @@ import math
 import threading
 import time
 from collections.abc import Collection
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, suppress
+from functools import partial
 from typing import Any
 
 from celery.apps import worker as program
@@ -23,6 +24,7 @@ from celery.worker.components import Pool
 from kombu.asynchronous import Hub
 
 from models import Lane
+from worker import metrics, settings
 from worker.app import app
 from worker.ending import Ending
 from worker.errors import DeltaworksError, StoreAway
@@ -45,6 +47,7 @@ class WorkerProcess:
         self._opened: tuple[ProcessLoop, Worker] | None = None
         self._context: AbstractAsyncContextManager[Worker] | None = None
         self._watch: Watch | None = None
+        self._serving = ExitStack()
         self.ending: Ending | None = None
 
     def open(self) -> tuple[ProcessLoop, Worker]:
@@ -55,12 +58,14 @@ class WorkerProcess:
         """
         with self._opening:
             if self._opened is None:
+                self._serving.enter_context(metrics.serving(settings.load()))
                 loop = ProcessLoop()
                 self._context = open_worker_runtime()
                 try:
                     self._opened = loop, loop.run(self._context.__aenter__())
                 except BaseException:
                     loop.stop()
+                    self._serving.close()
                     raise
                 self._attend(*self._opened)
             return self._opened
@@ -75,7 +80,8 @@ class WorkerProcess:
             leases.late = late
 
         # Half a lease late, and the loop may be too late to renew it.
-        self._watch = Watch(loop, chosen.lease_s / 2, report)
+        watch = self._watch = Watch(loop, chosen.lease_s / 2, report)
+        metrics.read(metrics.names.LOOP_LAG, lambda: watch.lag_s)
         self.ending = Ending(chosen.grace_s, stop, lambda: len(leases.held))
 
     def offer(self, queues: Collection[str], streams: int) -> None:
@@ -86,6 +92,7 @@ class WorkerProcess:
             streams: jobs at a time.
         """
         loop, worker = self.open()
+        metrics.read(metrics.names.SLOTS, partial(int, streams))
         reserve = worker.client.settings.interactive_reserve
         if Lane.INTERACTIVE in queues:
             streams -= math.ceil(streams * reserve)
@@ -103,6 +110,7 @@ class WorkerProcess:
                     self._watch.stop()
                 loop.run(self._context.__aexit__(None, None, None))
                 loop.stop()
+                self._serving.close()
 
 
 process = WorkerProcess()

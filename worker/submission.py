@@ -7,6 +7,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from models import Job, JobState, Lane, clock
+from worker import metrics
 from worker.app import Nudge, Wake
 from worker.catalog import Catalog
 from worker.channel.announce import announce_end
@@ -147,6 +148,8 @@ class Submission:
         job, is_new = await self._jobs.insert(
             request, id=id, tenant=tenant, deadline_s=lane_s, held=held
         )
+        if is_new:
+            metrics.submitted(job)
         if not is_new or request.scheduled_at is not None:
             return job
         if held:
@@ -174,5 +177,7 @@ class Submission:
             logger.warning("job %s: an invalid request came under its id; the first wins", id)
             return None
         if is_new:
+            metrics.submitted(job)
+            metrics.ended(job)
             await announce_end(self._log, job, self._settings.closed_log_life_s(job.lane))
         return job

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from redis.exceptions import RedisError
 
 from models import Batch, BatchStatus, Job
+from worker import metrics
 from worker.channel.announce import announce_end
 from worker.channel.log import Log
 from worker.settings import Settings
@@ -52,6 +53,8 @@ class Tending:
     async def _tell(self, jobs: Sequence[Job]) -> None:
         """Tell readers and holders of rows that were ended; of held ones nobody has heard."""
         life_s = self._settings.closed_log_life_s("bulk")
+        for job in jobs:
+            metrics.ended(job)
         try:
             for job in jobs:
                 if not job.held:

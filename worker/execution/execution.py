@@ -15,6 +15,7 @@ import httpx
 from tenacity import AsyncRetrying, RetryCallState
 
 from models import Attempt, Job, JobState
+from worker import metrics
 from worker.catalog import ANY_MODEL, Upstream
 from worker.channel.events import Retrying
 from worker.channel.feed import Channel, Feed
@@ -191,8 +192,9 @@ class Execution:
         job = run.job
         if wait_s > self._patience_s(job):
             raise Deferral(Deferred(wait_s, error, charge))
-        record = record_of(run, error)
-        await self._settling.next_attempt(run.hold, charge, record, run.spent())
+        record, spent = record_of(run, error), run.spent()
+        await self._settling.next_attempt(run.hold, charge, record, spent)
+        metrics.retried(job, record, spent, error.code, wait_s)
         feed = run.feed or self._feed(run, Transcript())
         feed.close(retrying(run, error, wait_s))
         job.attempt += 1
@@ -236,8 +238,12 @@ class Execution:
                 await self._give_back(run, None, None, drained_record_of(run), event)
 
     async def _end(self, run: Run, error: UpstreamError | None) -> None:
-        if not await self._settling.settle(run.hold, record_of(run, error), run.spent()):
+        record, spent = record_of(run, error), run.spent()
+        settled = await self._settling.settle(run.hold, record, spent)
+        metrics.ran(run.job, record, spent)
+        if not settled:
             return  # it waits in the spool, and is announced from there
+        metrics.ended(run.job)
         transcript = run.exchange.transcript if run.exchange else Transcript()
         feed = run.feed or self._feed(run, transcript)
         feed.close(end_of(run.job, transcript.trailing_extra or None))
@@ -259,7 +265,9 @@ class Execution:
         record: Attempt | None,
         event: Retrying,
     ) -> None:
-        await self._settling.defer(run.hold, due, charge, record, run.spent())
+        spent = run.spent()
+        await self._settling.defer(run.hold, due, charge, record, spent)
+        metrics.given_back(run.job, record, spent, event.category or event.reason)
         feed = run.feed or self._feed(run, Transcript())
         feed.close(event)
 

@@ -5,6 +5,7 @@ import asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.store.batches import Batches, Recent
+from worker.store.census import Census, Counts, Waiting
 from worker.store.dispatching import Claimant, Dispatching, Released
 from worker.store.engine import asynchronous_url, connect, fingerprint, require_schema
 from worker.store.failures import complaint
@@ -25,7 +26,9 @@ from worker.store.webhooks import Told, Webhooks
 __all__ = [
     "EXPIRED",
     "Batches",
+    "Census",
     "Claimant",
+    "Counts",
     "Dispatching",
     "Due",
     "Files",
@@ -45,6 +48,7 @@ __all__ = [
     "Tally",
     "Tending",
     "Told",
+    "Waiting",
     "Webhooks",
     "asynchronous_url",
     "complaint",
@@ -71,6 +75,7 @@ class Store:
         self.tending = Tending(engine)
         self.webhooks = Webhooks(engine)
         self.reporting = Reporting(engine)
+        self.census = Census(engine)
 
     async def aclose(self) -> None:
         """Close all connections, once the last statements are through."""
