@@ -92,7 +92,7 @@ def _family(metric: Metric, samples: Iterable[Sample]) -> Family:
 
 
 # A second series for each, of the moment of its first event: nobody asks for it.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY = CollectorRegistry()
 _readings = Readings()
 read, read_durations = _readings.read, _readings.read_durations
