@@ -57,14 +57,14 @@ ENDED = Metric(
 JOB_SECONDS = Metric(
     "deltaworks_job_seconds",
     "histogram",
-    "From a job's acceptance to its end, of jobs that this process ran.",
+    "From a job's acceptance to its end, of jobs in no batch that this process ran.",
     ("lane",),
     bounds=LONG_S,
 )
 QUEUE_SECONDS = Metric(
     "deltaworks_queue_seconds",
     "histogram",
-    "From a job's acceptance to its claim, of jobs that ended with their first attempt.",
+    "From a job's acceptance to its claim, of jobs in no batch that needed one attempt.",
     ("lane",),
     bounds=LONG_S,
 )
@@ -120,7 +120,11 @@ WAITS = Metric(
 )
 
 # What a worker process holds and does now.
-SLOTS = Metric("deltaworks_slots", "gauge", "Jobs that the process takes at a time.")
+SLOTS = Metric(
+    "deltaworks_slots",
+    "gauge",
+    "Jobs, or messages of several rows, that the process takes at a time.",
+)
 HELD = Metric(
     "deltaworks_held_jobs", "gauge", "Jobs that the process holds, waiting or streaming.", ("lane",)
 )
@@ -160,7 +164,7 @@ RENEWALS_FAILED = Metric(
 FENCED = Metric(
     "deltaworks_fenced_writes_total",
     "counter",
-    "Writes of an attempt that was no longer the current one, refused.",
+    "Writes of an attempt that was no longer the current one, refused; of cancelled jobs, too.",
     ("where",),
     (("channel",), ("database",)),
 )
@@ -258,7 +262,8 @@ QUEUED = Metric(
 OLDEST_QUEUED = Metric(
     "deltaworks_oldest_queued_seconds",
     "gauge",
-    "How long the oldest job has waited for a worker since it was accepted, or due; 0 for none.",
+    "How long the oldest job has waited for a worker since it was accepted, or due; 0 for none. "
+    "Rows of batches do not count before they are retried.",
     ("lane",),
 )
 RUNNING = Metric("deltaworks_running_jobs", "gauge", "Jobs in progress.", ("lane",))

@@ -35,6 +35,8 @@ def ran(job: Job, record: Attempt | None, spent: float | None) -> None:
     attempted(job, record, spent)
     # By this machine's clock and the database's: they may be apart, but not by what matters here.
     now = datetime.now(job.created_at.tzinfo)
+    if job.batch_id is not None:
+        return  # its batch decides when it is begun
     observe(names.JOB_SECONDS, _seconds(job.created_at, now), job.lane)
     if job.attempt == 1 and job.started_at is not None:
         observe(names.QUEUE_SECONDS, _seconds(job.created_at, job.started_at), job.lane)

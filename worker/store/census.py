@@ -21,13 +21,14 @@ class Waiting(Struct, frozen=True):
         lane: its name.
         later: whether they are scheduled for another time.
         jobs: how many.
-        since: when the oldest of them was accepted, or due.
+        since: when the oldest of them was accepted, or due. Rows of batches were accepted long
+            before they were released: None where there are no others.
     """
 
     lane: str
     later: bool
     jobs: int
-    since: datetime
+    since: datetime | None
 
 
 class Counts(Struct, frozen=True):
@@ -81,7 +82,8 @@ HELD = Job.state == JobState.QUEUED.value, Job.batch_id.is_(None), Job.held.is_(
 
 def waiting(*where: ColumnElement[bool]) -> Select[str, int, int, datetime]:
     """Of the jobs for which that is true, by lane and whether they are due: as in `Waiting`."""
-    since = func.coalesce(Job.scheduled_at, Job.created_at).label("since")
+    accepted = case((Job.batch_id.is_(None), Job.created_at))
+    since = func.coalesce(Job.scheduled_at, accepted).label("since")
     later = case((Job.scheduled_at > clock(), 1), else_=0).label("later")
     some = select(Job.lane, later, since).where(*where).limit(MOST).subquery()
     columns = some.c.lane, some.c.later, func.count(), func.min(some.c.since)

@@ -140,8 +140,9 @@ def _oldest(counts: Counts) -> Sequence[Sample]:
 
 
 def _age_s(now: datetime, waiting: Sequence[Waiting], lane: str) -> float:
-    since = (each.since for each in waiting if each.lane == lane and not each.later)
-    return max(((now - each).total_seconds() for each in since), default=0.0)
+    due = (each.since for each in waiting if each.lane == lane and not each.later)
+    ages = ((now - since).total_seconds() for since in due if since is not None)
+    return max(ages, default=0.0)
 
 
 def _batches(counts: Counts) -> Sequence[Sample]:
