@@ -80,6 +80,5 @@ async def test_jobs_that_have_ended_cost_it_nothing(store: Store, backend: str) 
         ]
 
     assert len(plans) == 3
-    for plan, index in zip(plans, ("ix_jobs_queued", "ix_jobs_waiting", "leased"), strict=True):
-        assert index in plan or "ix_jobs_" in plan, plan
-        assert "Seq Scan on jobs" not in plan and "SCAN jobs'" not in plan, plan
+    for plan in plans:
+        assert "ix_jobs_" in plan and "Seq Scan on jobs" not in plan, plan

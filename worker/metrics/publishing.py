@@ -10,17 +10,18 @@ LANES = ("interactive", "bulk")
 
 
 class Published:
-    """The counts of a process, which its one publisher adds to."""
+    """The counts of a process, which its one publisher adds to.
 
-    __slots__ = ("_deltas", "seconds")
+    Attributes:
+        deltas: how many; the first number is interactive jobs', the second bulk jobs'.
+        seconds: how long writes took.
+    """
+
+    __slots__ = ("deltas", "seconds")
 
     def __init__(self) -> None:
-        self._deltas = [0, 0]
+        self.deltas = [0, 0]
         self.seconds = Durations(names.PUBLISH_SECONDS.bounds)
-
-    def add(self, deltas: int, *, bulk: bool) -> None:
-        """Count deltas of a job."""
-        self._deltas[bulk] += deltas
 
     def took(self, since: float) -> None:
         """A write is done whose first delta was read at that moment of the monotonic clock."""
@@ -28,7 +29,7 @@ class Published:
 
     def by_lane(self) -> Iterator[Sample]:
         """Deltas, by lane."""
-        return (((lane,), deltas) for lane, deltas in zip(LANES, self._deltas, strict=True))
+        return (((lane,), deltas) for lane, deltas in zip(LANES, self.deltas, strict=True))
 
 
 PUBLISHED = Published()
