@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from redis.exceptions import RedisError, ResponseError
 
 from worker.channel.feed import Channel, Feed, Place
-from worker.channel.log import Log, Mode, Result, Write
+from worker.channel.log import Log, Result, Write
 from worker.metrics import PUBLISHED, count, names
 from worker.stream.transcript import Transcript
 
@@ -41,8 +41,8 @@ REFUSES_ALL = re.compile(
     r"\b(OOM|READONLY|MISCONF|BUSY|NOREPLICAS|NOPERM|MASTERDOWN|CLUSTERDOWN|TRYAGAIN)\b"
 )
 
-# By its own name: each look into the enumeration costs as much as the rest of counting a delta.
-APPEND = Mode.APPEND
+# A look into the enumeration costs as much as counting a delta.
+FENCED = Result.FENCED
 
 # Asks the database which of {job: attempt} this process still holds.
 Standing = Callable[[Mapping[str, int]], Awaitable[set[str]]]
@@ -199,16 +199,18 @@ class Publisher:
 
 def _count(composed: Composed, results: list[Result], since: float | None) -> None:
     """Count what was published; `since` is when the first of it was read. The hot path."""
-    deltas = PUBLISHED.deltas
+    interactive = bulk = 0
     for feed, write in composed:
-        # All but an attempt's beginning, and the end.
-        fresh = len(write.entries) - (write.mode is not APPEND) - write.closes
-        if fresh > 0:
-            deltas[feed.channel.bulk] += fresh
-    if fenced := results.count(Result.FENCED):
-        count(names.FENCED, "channel", by=fenced)
+        if feed.channel.bulk:
+            bulk += len(write.entries)
+        else:
+            interactive += len(write.entries)
+    PUBLISHED.interactive += interactive
+    PUBLISHED.bulk += bulk
     if since is not None:
-        PUBLISHED.took(since)
+        PUBLISHED.seconds.add(time.monotonic() - since)
+    if fenced := results.count(FENCED):
+        count(names.FENCED, "channel", by=fenced)
 
 
 def _refuses_all(error: ResponseError) -> bool:

@@ -137,7 +137,7 @@ OPEN_STREAMS = Metric(
 DELTAS = Metric(
     "deltaworks_deltas_total",
     "counter",
-    "Deltas that were published, as they were merged.",
+    "Deltas that were published, as they were merged, with each attempt's beginning and end.",
     ("lane",),
 )
 PUBLISH_SECONDS = Metric(
