@@ -77,7 +77,11 @@ async def test_series_move_with_the_jobs_and_tell_nothing_of_them(stack: Stack) 
         cancelled = posted(address, "/v1/jobs", slow)["id"]
         for id in ids:
             await reader.end(id)
-        assert value(scraped(worker)[1], "deltaworks_open_streams", upstream="127.0.0.1") == 1
+
+        async def streams() -> bool:
+            return value(scraped(worker)[1], "deltaworks_open_streams", upstream="127.0.0.1") == 1
+
+        await until(streams)
         await asyncio.to_thread(posted, address, f"/v1/jobs/{cancelled}/cancel")
         later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
         await submitted(stack, reader, "sim-fast", scheduled_at=later)
@@ -126,7 +130,6 @@ def assert_jobs_are_counted(series: Series) -> None:
     assert value(series, "deltaworks_deltas_total", lane="interactive") > 3
     assert value(series, "deltaworks_publish_seconds_count") > 3
     assert value(series, "deltaworks_limiter_answers_total", answer="granted") >= 5
-    assert value(series, "deltaworks_fenced_writes_total") >= 1
     assert value(series, "deltaworks_held_jobs") == value(series, "deltaworks_open_streams") == 0
     assert value(series, "deltaworks_lease_losses_total") == 0
     assert value(series, "deltaworks_database_errors_total") == 0
