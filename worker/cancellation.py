@@ -54,5 +54,6 @@ async def _keep_lost(job: Job, jobs: Jobs, log: Log, catalog: Catalog | None) ->
         if lost := await lost_attempt(log, job, "cancelled"):
             spent = None if catalog is None else spent_on_lost(catalog, job, lost)
             await jobs.keep_lost(lost, spent)
+            tell(Step.KEPT, job, record=lost, spent=spent)
     except (RedisError, OSError, StoreAway) as error:
         logger.warning("job %s: its last attempt has no row: %s", job.id, type(error).__name__)

@@ -8,6 +8,7 @@ from enum import IntEnum
 from types import MappingProxyType
 
 from models import Job
+from worker import metrics
 from worker.errors import HoldLost, HoldOver
 from worker.store import Holds
 
@@ -89,6 +90,7 @@ class Hold:
             self._watch = loop.call_at(self._trusted_until, self._look)
         elif not self._lost:
             logger.warning("job %s: its lease can no longer be trusted", self.job.id)
+            metrics.count(metrics.names.LEASE_LOSSES, "untrusted")
             self.lose()
 
     @contextmanager
@@ -220,6 +222,7 @@ class Leases:
                     await self._renew(asked)
                 self._database_up_since = self._database_up_since or asked
             except Exception as error:  # whatever the driver raises; each hold watches its lease
+                metrics.count(metrics.names.RENEWALS_FAILED)
                 logger.warning("leases could not be renewed: %s", type(error).__name__)
                 self._database_up_since = None
             await asyncio.sleep(self._renew_s)
@@ -246,4 +249,6 @@ class Leases:
             # An attempt that rose while the question was under way was raised by ourselves.
             elif hold.job.attempt == attempts[id]:
                 logger.info("job %s: the hold on attempt %d is lost", id, attempts[id])
+                if not hold.is_lost():
+                    metrics.count(metrics.names.LEASE_LOSSES, "taken")
                 hold.lose()

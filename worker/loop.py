@@ -74,9 +74,15 @@ class Watch:
         self._loop = loop
         self._too_late_s = too_late_s
         self._report = report
+        self._lag_s = 0.0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="loop-watch", daemon=True)
         self._thread.start()
+
+    @property
+    def lag_s(self) -> float:
+        """How late the loop answered when it was last looked at."""
+        return self._lag_s
 
     def stop(self) -> None:
         """Watch no longer; to be called while the loop runs."""
@@ -99,7 +105,7 @@ class Watch:
             if not answered.wait(max(0.0, asked + after_s - time.monotonic())):
                 tell()
         answered.wait()
-        lag_s = time.monotonic() - asked
+        lag_s = self._lag_s = time.monotonic() - asked
         if lag_s > LATE_S:
             logger.warning("the event loop was blocked for %.1f s", lag_s)
         return lag_s

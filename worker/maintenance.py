@@ -1,11 +1,13 @@
 """The sweep: what nobody else does, every few seconds, in small portions, in several copies."""
 
 import logging
+import time
 from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
 from models import Job, JobState
+from worker import metrics
 from worker.app import Wake
 from worker.catalog import Catalog
 from worker.channel.announce import announce_end, announce_lost
@@ -50,6 +52,8 @@ class Sweep:
         self._settings = settings
         self._catalog = catalog
         self._look_further = look_further
+        self._turned_at: float | None = None
+        metrics.read(metrics.names.SWEPT, lambda: self._turned_at)
 
     async def turn(self) -> None:
         """Take one portion of each kind of work."""
@@ -57,6 +61,7 @@ class Sweep:
         await self._rescue()
         await self._stage()
         self._look_further()
+        self._turned_at = time.time()
         try:
             await self._log.swept()
             await self._announce()
@@ -67,6 +72,7 @@ class Sweep:
         for job in await self._store.sweeping.due(PORTION):
             if not await self._wake(job.id, job.lane):
                 return  # the broker is away; the others' next wake-up comes by itself
+            metrics.count(metrics.names.WOKEN, job.lane)
 
     async def _rescue(self) -> None:
         # A database that was away could not be told of renewals: it must first have been up
@@ -75,6 +81,7 @@ class Sweep:
             return
         if dead := await self._store.sweeping.notice_deaths():
             logger.warning("died: %s", ", ".join(dead))
+            metrics.count(metrics.names.DEATHS, by=len(dead))
             # What they had taken from the broker and not begun went with them.
             most = min(len(dead) * self._settings.streams, PORTION)
             await self._store.sweeping.hasten(self._settings.lease_s / 2, most)
@@ -91,6 +98,7 @@ class Sweep:
             if lost := await lost_attempt(self._log, job, "lost"):
                 spent = spent_on_lost(self._catalog, job, lost)
                 await self._store.jobs.keep_lost(lost, spent)
+                tell(Step.KEPT, job, record=lost, spent=spent)
 
     async def _end_overdue(self) -> None:
         for job in await self._store.sweeping.overdue(PORTION):

@@ -7,7 +7,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, suppress
+from functools import partial
 from typing import Any
 
 from celery.apps import worker as program
@@ -24,6 +25,7 @@ from celery.worker.components import Pool
 from kombu.asynchronous import Hub
 
 from models import Lane
+from worker import metrics, settings
 from worker.app import app
 from worker.ending import Ending
 from worker.errors import DeltaworksError, StoreAway
@@ -46,6 +48,7 @@ class WorkerProcess:
         self._opened: tuple[ProcessLoop, Worker] | None = None
         self._context: AbstractAsyncContextManager[Worker] | None = None
         self._watch: Watch | None = None
+        self._serving = ExitStack()
         self.ending: Ending | None = None
 
     def open(self) -> tuple[ProcessLoop, Worker]:
@@ -56,12 +59,14 @@ class WorkerProcess:
         """
         with self._opening:
             if self._opened is None:
+                self._serving.enter_context(metrics.serving(settings.load()))
                 loop = ProcessLoop()
                 self._context = open_worker_runtime()
                 try:
                     self._opened = loop, loop.run(self._context.__aenter__())
                 except BaseException:
                     loop.stop()
+                    self._serving.close()
                     raise
                 self._attend(*self._opened)
             return self._opened
@@ -85,7 +90,8 @@ class WorkerProcess:
             leases.late = late
 
         # Half a lease late, and the loop may be too late to renew it.
-        self._watch = Watch(loop, chosen.lease_s / 2, report)
+        watch = self._watch = Watch(loop, chosen.lease_s / 2, report)
+        metrics.read(metrics.names.LOOP_LAG, lambda: watch.lag_s)
         self.ending = Ending(chosen.grace_s, stop, lambda: len(leases.held))
         # By command as by signal: one way to end, and Celery knows it.
         leases.when_told_to_end = lambda: os.kill(os.getpid(), signal.SIGTERM)
@@ -98,6 +104,7 @@ class WorkerProcess:
             streams: jobs at a time.
         """
         loop, worker = self.open()
+        metrics.read(metrics.names.SLOTS, partial(int, streams))
         reserve = worker.client.settings.interactive_reserve
         if Lane.INTERACTIVE in queues:
             streams -= math.ceil(streams * reserve)
@@ -115,6 +122,7 @@ class WorkerProcess:
                     self._watch.stop()
                 loop.run(self._context.__aexit__(None, None, None))
                 loop.stop()
+                self._serving.close()
 
 
 process = WorkerProcess()

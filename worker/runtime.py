@@ -6,7 +6,8 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from msgspec import Struct
@@ -14,8 +15,8 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from models import schema
-from worker import app, endpoints, settings
+from models import Lane, schema
+from worker import app, endpoints, metrics, settings
 from worker.batch import Batches, BatchSubmission
 from worker.catalog import Catalog
 from worker.channel.follow import Follower
@@ -36,6 +37,7 @@ from worker.settings import Settings
 from worker.spool import Spool, SpoolFolder
 from worker.store import Store, connect, fingerprint, require_schema
 from worker.submission import Submission
+from worker.survey import Survey
 from worker.tracing import set_up
 from worker.upstream import open_client
 from worker.webhooks import Deliveries, PublicAddresses, Sender, Signer, open_sender
@@ -123,6 +125,7 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
         lease_s, renew_s = chosen.lease_s, chosen.renew_s
         limiter = Limiter(client.redis, client.owner, lease_s=lease_s, renew_s=renew_s)
         await serve(stack, "limiter", limiter.run())
+        _tell(leases, limiter)
         spool = Spool(_spool_folder(chosen, store), store.holds, client.log, chosen)
         await serve(stack, "spool", spool.run())
         deliveries = Deliveries(store.webhooks, await _sender(stack, chosen))
@@ -161,6 +164,38 @@ async def open_worker_runtime() -> AsyncIterator[Worker]:
         )
 
 
+async def survey(client: Client) -> None:
+    """Have the fleet's metrics read in this process, until cancelled (see `worker.survey`)."""
+    broker_url = client.settings.broker_url
+    servers, broker = {"channel": client.redis}, None
+    async with AsyncExitStack() as stack:
+        if broker_url is None:
+            broker = client.redis
+        elif broker_url.startswith(settings.REDIS_SCHEMES):
+            broker = _redis(broker_url)
+            stack.push_async_callback(broker.aclose)
+        if broker is not None:
+            servers["broker"] = broker
+        asking = Survey(client.store, servers, broker, app.QUEUES)
+        asking.offer()
+        await asking.run()
+
+
+def _tell(leases: Leases, limiter: Limiter) -> None:
+    """Have what this process holds read for its metrics."""
+
+    def held() -> Iterable[metrics.Sample]:
+        lanes = Counter(hold.job.lane for hold in list(leases.held.values()))
+        return [((lane.value,), lanes[lane.value]) for lane in Lane]
+
+    def streams() -> Iterable[metrics.Sample]:
+        return Counter(map(metrics.limiting.labels_of, limiter.admitted())).items()
+
+    metrics.read(metrics.names.HELD, held)
+    metrics.read(metrics.names.OPEN_STREAMS, streams)
+    metrics.read(metrics.names.LIMITER_ALONE, lambda: limiter.alone)
+
+
 def settle_garbage() -> None:
     """Leave what lives as long as the process out of each collection, and collect less often.
 
@@ -192,6 +227,7 @@ async def _client(stack: AsyncExitStack, catalog: Catalog) -> Client:
         logging.getLogger(library).setLevel(logging.INFO)
     chosen = settings.load()
     found = await asyncio.to_thread(endpoints.resolve)
+    metrics.BOUNDS.know(catalog)
     owner = _owner()
     store = Store(connect(found.database_url), owner)
     stack.push_async_callback(store.aclose)

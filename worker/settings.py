@@ -141,6 +141,11 @@ class Settings(BaseSettings):
     # Whether webhooks may go to addresses that are not public, and by http.
     webhook_private: bool = False
 
+    # Where each process serves its metrics: on a port of its own, on loopback where nothing else
+    # is said. Unset: nowhere; 0 is any free port.
+    metrics_port: int | None = Field(None, ge=0, le=65_535)
+    metrics_host: str = "127.0.0.1"
+
     @field_validator("*")
     @classmethod
     def _duration_has_an_end(cls, value: object, info: ValidationInfo) -> object:

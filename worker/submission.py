@@ -180,6 +180,7 @@ class Submission:
             logger.warning("job %s: an invalid request came under its id; the first wins", id)
             return None
         if is_new:
+            tell(Step.SUBMITTED, job)
             tell(Step.SETTLED, job)
             await announce_end(self._log, job, self._settings.closed_log_life_s(job.lane))
         return job

@@ -10,6 +10,7 @@
     SETTLING    its end is about to be written
     SPOOLED     the database is away: the end waits in the spool
     SETTLED     it has ended, in the state it has now: told once by whoever ended it
+    KEPT        the record of a request whose holder could not write it
 
 Those who are told are quick, keep nothing alive, and must not need to be told: what happens to a
 job never depends on them.
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from models import Job
+from models import Attempt, Job
 from worker.errors import UpstreamError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Step(StrEnum):
     SETTLING = "settling"
     SPOOLED = "spooled"
     SETTLED = "settled"
+    KEPT = "kept"
 
 
 class Transition(Struct, frozen=True):
@@ -56,6 +58,8 @@ class Transition(Struct, frozen=True):
         error: what the attempt failed with.
         wait_s: seconds until it goes on.
         reason: why it waits, where that is no error: `deferred`, `drained`.
+        record: of the request that is over with this step.
+        spent: what that has cost, where it is known.
     """
 
     step: Step
@@ -64,6 +68,8 @@ class Transition(Struct, frozen=True):
     error: UpstreamError | None = None
     wait_s: float | None = None
     reason: str | None = None
+    record: Attempt | None = None
+    spent: float | None = None
 
 
 Observer = Callable[[Transition], None]
@@ -71,8 +77,9 @@ _observers: list[Observer] = []
 
 
 def observe(observer: Observer) -> None:
-    """Have the observer told of all transitions in this process, for good."""
-    _observers.append(observer)
+    """Have the observer told of all transitions in this process, for good; once of each."""
+    if observer not in _observers:
+        _observers.append(observer)
 
 
 def tell(
@@ -82,11 +89,14 @@ def tell(
     error: UpstreamError | None = None,
     wait_s: float | None = None,
     reason: str | None = None,
+    *,
+    record: Attempt | None = None,
+    spent: float | None = None,
 ) -> None:
     """Tell whoever wants to know; see `Transition`."""
     if not _observers:
         return
-    transition = Transition(step, job, exchange, error, wait_s, reason)
+    transition = Transition(step, job, exchange, error, wait_s, reason, record, spent)
     for observer in _observers:
         try:
             observer(transition)

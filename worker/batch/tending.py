@@ -11,6 +11,7 @@ from worker.channel.announce import announce_end
 from worker.channel.log import Log
 from worker.settings import Settings
 from worker.store import Store
+from worker.transitions import Step, tell
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ class Tending:
     async def _tell(self, jobs: Sequence[Job]) -> None:
         """Tell readers and holders of rows that were ended; of held ones nobody has heard."""
         life_s = self._settings.closed_log_life_s("bulk")
+        for job in jobs:
+            tell(Step.SETTLED, job)
         try:
             for job in jobs:
                 if not job.held:

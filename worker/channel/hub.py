@@ -15,6 +15,8 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
+from worker.metrics import count, names
+
 logger = logging.getLogger(__name__)
 
 # A subscriber that lets more messages than this wait has to read the log instead.
@@ -42,6 +44,7 @@ class Subscription:
     def put(self, message: bytes) -> None:
         """Hand a message over; never blocks."""
         if len(self._waiting) >= MOST_WAITING:
+            count(names.READER_GAPS)
             return self.renew()
         self._waiting.append(message)
         return self._wake()

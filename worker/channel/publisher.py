@@ -19,7 +19,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from redis.exceptions import RedisError, ResponseError
 
 from worker.channel.feed import Channel, Feed, Place
-from worker.channel.log import Log, Write
+from worker.channel.log import Log, Result, Write
+from worker.metrics import PUBLISHED, count, names
 from worker.stream.transcript import Transcript
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,9 @@ REFUSES_ALL = re.compile(
     r"\b(OOM|READONLY|MISCONF|BUSY|NOREPLICAS|NOPERM|MASTERDOWN|CLUSTERDOWN|TRYAGAIN)\b"
 )
 
+# A look into the enumeration costs as much as counting a delta.
+FENCED = Result.FENCED
+
 # Asks the database which of {job: attempt} this process still holds.
 Standing = Callable[[Mapping[str, int]], Awaitable[set[str]]]
 Composed = list[tuple[Feed, Write]]
@@ -59,6 +63,8 @@ class Publisher:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        # When the first delta of the next write was read; None where there is none.
+        self._since: float | None = None
 
     def feed(self, channel: Channel, transcript: Transcript, fenced: Callable[[], None]) -> Feed:
         """A feed for one attempt; `fenced` is called when a higher attempt exists."""
@@ -91,6 +97,7 @@ class Publisher:
             self._bulk.append(feed)
         else:
             self._ready.append(feed)
+            self._since = self._since or time.monotonic()
             self._wake.set()
 
     def _release_bulk(self) -> None:
@@ -120,7 +127,7 @@ class Publisher:
         return composed
 
     async def _flush(self, composed: Composed) -> None:
-        pause = FIRST_PAUSE_S
+        pause, since, self._since = FIRST_PAUSE_S, self._since, None
         while composed:
             try:
                 results = await self._log.write([write for _, write in composed])
@@ -132,6 +139,7 @@ class Publisher:
                 continue
             for (feed, write), result in zip(composed, results, strict=True):
                 feed.applied(write, result)
+            _count(composed, results, since)
             self._collect_lost([feed for feed, _ in composed])
             return
 
@@ -179,6 +187,7 @@ class Publisher:
         unsure = {feed.channel.job: feed.channel.attempt for feed in lost if not feed.ended}
         held = await self._standing(unsure) if unsure else set()
         logger.info("rebuilding %d logs that Redis has lost", len(lost))
+        count(names.REBUILT, by=len(lost))
         self._lost = self._lost[len(lost) :]
         if not self._lost:
             self._lost_found.clear()
@@ -186,6 +195,22 @@ class Publisher:
             # A committed end is for ever: it needs no confirmation.
             feed.confirmed(feed.ended or feed.channel.job in held)
         self._wake.set()
+
+
+def _count(composed: Composed, results: list[Result], since: float | None) -> None:
+    """Count what was published; `since` is when the first of it was read. The hot path."""
+    interactive = bulk = 0
+    for feed, write in composed:
+        if feed.channel.bulk:
+            bulk += len(write.entries)
+        else:
+            interactive += len(write.entries)
+    PUBLISHED.interactive += interactive
+    PUBLISHED.bulk += bulk
+    if since is not None:
+        PUBLISHED.seconds.add(time.monotonic() - since)
+    if fenced := results.count(FENCED):
+        count(names.FENCED, "channel", by=fenced)
 
 
 def _refuses_all(error: ResponseError) -> bool:

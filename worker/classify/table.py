@@ -219,6 +219,11 @@ def category_of(word: str) -> Category | None:
     return _BY_WORD.get(_folded(word)) or _BY_WORD.get(_folded(word.partition(".")[0]))
 
 
+def spelled(word: str) -> str | None:
+    """An upstream's word as the table spells it; None where it is not in there."""
+    return _SPELLED.get(_folded(word)) or _SPELLED.get(_folded(word.partition(".")[0]))
+
+
 def _first_look(evidence: Evidence) -> Category:
     profile = _profile(evidence.host)
     by_word = _by_word(evidence, profile)
@@ -266,3 +271,4 @@ def _folded(word: str) -> str:
 
 
 _BY_WORD = {_folded(word): category for category, words in _WORDS.items() for word in words.split()}
+_SPELLED = {_folded(word): word for words in _WORDS.values() for word in words.split()}

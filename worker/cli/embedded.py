@@ -9,7 +9,7 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from worker.engines import Membership, join_process
 from worker.settings import Settings
 
 WORKER, GATEWAY = "worker", "gateway"
+METRICS_PORT = "DELTAWORKS_METRICS_PORT"
 # Variables of these names decide what the worker does; the model is the command line's own.
 PREFIXES = ("DELTAWORKS_", "OPENAI_")
 # And what `batch watch` tells its command at the end of a batch is no setting.
@@ -33,7 +34,7 @@ def join_worker(settings: Settings) -> Membership:
         EngineFailed: it did not start (the error quotes its log), or it runs with other settings.
         ConfigurationError: the upstreams file has a fault.
     """
-    return _join(settings, WORKER, ["worker", "--beat"])
+    return _join(settings, WORKER, ["worker", "--beat"], {})
 
 
 def join_gateway(settings: Settings, port: int) -> Membership:
@@ -43,7 +44,9 @@ def join_gateway(settings: Settings, port: int) -> Membership:
         EngineFailed: it did not start (the error quotes its log), or it runs with other settings.
         ConfigurationError: the upstreams file has a fault.
     """
-    return _join(settings, GATEWAY, ["gateway", "--no-keys", "--port", str(port)])
+    # The worker's metrics have the port that is set, the gateway's the next one.
+    env = {METRICS_PORT: str(settings.metrics_port + 1)} if settings.metrics_port else {}
+    return _join(settings, GATEWAY, ["gateway", "--no-keys", "--port", str(port)], env)
 
 
 def address_of(gateway: Membership) -> str:
@@ -51,12 +54,15 @@ def address_of(gateway: Membership) -> str:
     return Path(gateway.address).read_text()
 
 
-def _join(settings: Settings, name: str, arguments: Sequence[str]) -> Membership:
+def _join(
+    settings: Settings, name: str, arguments: Sequence[str], env: Mapping[str, str]
+) -> Membership:
     ready_file = settings.home.absolute() / "engines" / name / "ready"
     command = [sys.executable, "-m", "worker.cli", *arguments, "--ready-file", str(ready_file)]
     digest = hashlib.sha256("\0".join([fingerprint(settings), *arguments]).encode()).hexdigest()
     # Its log is for people: `up` shows it, and errors quote it.
-    env = {"DELTAWORKS_LOG_FORMAT": "text"} if settings.log_format == "auto" else {}
+    if settings.log_format == "auto":
+        env = {**env, "DELTAWORKS_LOG_FORMAT": "text"}
     return join_process(settings.home, name, command, env, ready_file, digest)
 
 

@@ -1,5 +1,6 @@
 """The long-running processes: a worker, and beat."""
 
+import asyncio
 import logging
 import os
 import socket
@@ -16,10 +17,12 @@ from models import Lane
 from worker import settings
 from worker.app import SUBMIT, SWEEP, app
 from worker.cli.sockets import allow_many_sockets
+from worker.cli.surveying import surveying_process
 from worker.errors import InvalidRequest
 from worker.logs import log_as_process
 from worker.pool import Pool
 from worker.process import process
+from worker.runtime import survey
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +82,8 @@ def beat(log_level: str | None) -> None:
     """
     log_as_process(log_level)
     logger.info("ticking every %g s", settings.load().sweep_s)
-    app.Beat(quiet=True, loglevel="INFO").run()
+    with surveying_process():
+        app.Beat(quiet=True, loglevel="INFO").run()
 
 
 def _lanes(names: Sequence[str]) -> list[str]:
@@ -113,3 +117,7 @@ def _tick() -> None:
     thread = Thread(target=ticking.start, name="beat", daemon=True)
     worker_ready.connect(lambda **_: thread.start(), weak=False)
     worker_shutting_down.connect(lambda **_: ticking.stop(), weak=False)
+    if settings.load().metrics_port is not None:
+        loop, worker = process.open()
+        surveying = asyncio.run_coroutine_threadsafe(survey(worker.client), loop.loop)
+        worker_shutting_down.connect(lambda **_: surveying.cancel(), weak=False)

@@ -196,11 +196,11 @@ class Execution:
         job = run.job
         if wait_s > self._patience_s(job):
             raise Deferral(Deferred(wait_s, error, charge))
-        record = record_of(run, error)
-        await self._settling.next_attempt(run.hold, charge, record, run.spent())
+        record, spent = record_of(run, error), run.spent()
+        await self._settling.next_attempt(run.hold, charge, record, spent)
         feed = run.feed or self._feed(run, Transcript())
         feed.close(retrying(run, error, wait_s))
-        tell(Step.RETRYING, job, run.exchange, error, wait_s)
+        tell(Step.RETRYING, job, run.exchange, error, wait_s, record=record, spent=spent)
         job.attempt += 1
         if charge is not None:
             setattr(job, charge, getattr(job, charge) + 1)
@@ -242,14 +242,16 @@ class Execution:
                 await self._give_back(run, None, None, drained_record_of(run), event)
 
     async def _end(self, run: Run, error: UpstreamError | None) -> None:
-        tell(Step.SETTLING, run.job, run.exchange, error)
-        if not await self._settling.settle(run.hold, record_of(run, error), run.spent()):
-            tell(Step.SPOOLED, run.job, run.exchange, error)
+        record, spent = record_of(run, error), run.spent()
+        told = partial(tell, job=run.job, exchange=run.exchange, error=error)
+        told(Step.SETTLING)
+        if not await self._settling.settle(run.hold, record, spent):
+            told(Step.SPOOLED, record=record, spent=spent)
             return  # it waits in the spool, and is announced from there
         transcript = run.exchange.transcript if run.exchange else Transcript()
         feed = run.feed or self._feed(run, transcript)
         feed.close(end_of(run.job, transcript.trailing_extra or None))
-        tell(Step.SETTLED, run.job, run.exchange, error)
+        told(Step.SETTLED, record=record, spent=spent)
 
     async def _defer(self, run: Run, deferred: Deferred) -> None:
         error = deferred.error
@@ -268,11 +270,15 @@ class Execution:
         event: Retrying,
         error: UpstreamError | None = None,
     ) -> None:
-        await self._settling.defer(run.hold, due, charge, record, run.spent())
+        spent = run.spent()
+        await self._settling.defer(run.hold, due, charge, record, spent)
         feed = run.feed or self._feed(run, Transcript())
         feed.close(event)
         reason = None if error else event.reason
-        tell(Step.GIVEN_BACK, run.job, run.exchange, error, event.wait_s, reason)
+        tell(
+            Step.GIVEN_BACK, run.job, run.exchange, error, event.wait_s, reason,
+            record=record, spent=spent,
+        )  # fmt: skip
 
     async def _pause(self, hold: Hold, wait_s: float) -> None:
         with hold.interruptible(waiting=True), self._asleep(hold.job):

@@ -15,6 +15,7 @@ from typing import Protocol
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from models import Attempt, Lane
+from worker import metrics
 from worker.errors import HoldLost, StoreAway, UpstreamError
 from worker.leases import Hold
 from worker.spool import Spool
@@ -152,6 +153,7 @@ async def _insist(hold: Hold, write: Write) -> None:
 
     held = await tried(retrying, once_more)
     if not held:
+        metrics.count(metrics.names.FENCED, "database")
         raise HoldLost
 
 

@@ -19,6 +19,7 @@ from worker.gateway.gateway import open_gateway
 from worker.gateway.openapi import routes as openapi
 from worker.gateway.refusals import Refusal, refusal_of
 from worker.gateway.responses import routes as responses
+from worker.metrics import count, names
 from worker.tracing import received
 
 ROUTES = [
@@ -98,7 +99,9 @@ class Faults:
 
         async def sent(message: Message) -> None:
             nonlocal started
-            started = started or message["type"] == "http.response.start"
+            if message["type"] == "http.response.start":
+                started = True
+                count(names.RESPONSES, str(message["status"]))
             await send(message)
 
         try:

@@ -13,6 +13,7 @@ from worker.channel.log import Log
 from worker.files import Storage, storage_of
 from worker.gateway.abandonment import Abandonment
 from worker.gateway.relay import Relays
+from worker.metrics import names, read
 from worker.runtime import Client, open_client_runtime, serve, settle_garbage
 from worker.upstream import open_client
 from worker.upstream.models import Models
@@ -48,6 +49,7 @@ async def open_gateway(*, is_open: bool) -> AsyncIterator[Gateway]:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(open_client_runtime(asks=True))
         relays = Relays(client.follower, client.settings.heartbeat_s)
+        read(names.READERS, lambda: relays.readers)
         await serve(stack, "heartbeats", relays.run())
 
         http = await stack.enter_async_context(open_client(client.settings.connect_timeout_s))

@@ -130,8 +130,8 @@ class Relays:
 
     @property
     def readers(self) -> int:
-        """How many there are."""
-        return sum(len(relay.readers) for relay in self._relays.values())
+        """How many there are; for any thread."""
+        return sum(len(relay.readers) for relay in list(self._relays.values()))
 
     def is_read(self, job: str) -> bool:
         """Whether the job has a reader here."""

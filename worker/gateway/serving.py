@@ -17,6 +17,7 @@ from worker import settings
 from worker.errors import ConfigurationError
 from worker.gateway.app import application
 from worker.gateway.stream import ABORT
+from worker.metrics import serving
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +169,8 @@ def serve(host: str, port: int, *, without_keys: bool, ready_file: Path | None) 
         if (gateway := getattr(app.state, "gateway", None)) is not None:
             gateway.relays.close()
 
-    Server(config, ready, ending).run([listening])
+    with serving(settings.load()):
+        Server(config, ready, ending).run([listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:

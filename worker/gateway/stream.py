@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from worker.gateway.answers import JOB
 from worker.gateway.refusals import refusal_of
 from worker.gateway.sse import HEARTBEAT
+from worker.metrics import count, names
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ class Stream(Response):
         if self._waits and self._given == self._seen:
             logger.info("a reader took nothing for %g s and is cut off", self._slow_s)
             self._cut = True
+            count(names.DROPPED_READERS)
             abort()
             sender.cancel()
         else:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -16,7 +16,18 @@ from worker.limiter.line import Line
 from worker.limiter.readings import readings_of
 from worker.limiter.reports import Reports
 from worker.limiter.share import ProcessShare
-from worker.limiter.terms import Failure, Granted, NotNow, Outcome, Permit, Readings, Scope, State
+from worker.limiter.terms import (
+    Failure,
+    Granted,
+    NotNow,
+    Outcome,
+    Permit,
+    Readings,
+    Reason,
+    Scope,
+    State,
+)
+from worker.metrics import limiting
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +50,7 @@ class Held:
         reserved: whether it holds a reservation, or may do.
         admitted: whether its request was let go.
         unheard: whether others wait for its clean start.
+        reason: what there was none of when it was last asked for.
     """
 
     def __init__(self, permit: Permit) -> None:
@@ -46,6 +58,7 @@ class Held:
         self.reserved = False
         self.admitted = False
         self.unheard = False
+        self.reason: Reason | None = None
 
 
 class Limiter:
@@ -84,17 +97,22 @@ class Limiter:
         Returns:
             None where it may go now; else when to come again, and what there was none of.
         """
-        deadline = time.monotonic() + patience_s
+        began = time.monotonic()
+        deadline = began + patience_s
         held = self._held[permit.member] = Held(permit)
         line = self._line(permit)
         while True:
             question = partial(self._acquire, held)
             answer = await line.ask(question, deadline - time.monotonic())
             if isinstance(answer, NotNow):
+                limiting.sent_away(permit, answer.reason, time.monotonic() - began)
                 return answer
             await asyncio.sleep(answer.wait_s)
             if answer.wait_s <= UNCHECKED_S or await self._stands(permit.scope, answer):
                 held.admitted = True
+                paced = answer.wait_s > UNCHECKED_S
+                reason = held.reason or (limiting.PACE if paced else Reason.QUEUE)
+                limiting.admitted(permit, reason, time.monotonic() - began)
                 return None
             await self._ask_redis(lambda: self._ledger.release(permit, -permit.tokens, _NOT_SENT))
 
@@ -153,6 +171,15 @@ class Limiter:
         """The scope as the fleet sees it; None while Redis is gone."""
         return await self._ask_redis(lambda: self._ledger.state(scope))
 
+    def admitted(self) -> Sequence[Permit]:
+        """The permits whose requests were let go and are not over; for any thread."""
+        return [each.permit for each in list(self._held.values()) if each.admitted]
+
+    @property
+    def alone(self) -> bool:
+        """Whether Redis is gone, and the process keeps to its own part."""
+        return self._redis_gone
+
     async def renew(self) -> None:
         """Hold all permits for another lease, those that Redis has lost, too."""
         held = [each.permit for each in self._held.values() if each.reserved]
@@ -191,6 +218,8 @@ class Limiter:
             answer = self._share.acquire(held.permit, others)
         held.reserved = isinstance(answer, Granted)
         held.unheard = isinstance(answer, Granted) and answer.watched
+        held.reason = answer.reason if isinstance(answer, NotNow) else held.reason
+        limiting.asked(held.permit, None if held.reserved else held.reason, answer.wait_s)
         return answer
 
     async def _stands(self, scope: Scope, granted: Granted) -> bool:

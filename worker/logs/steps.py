@@ -14,7 +14,7 @@ from worker.errors import Category
 from worker.logs.records import Fields, Line, now, text_line
 from worker.transitions import Step, Transition
 
-# The levels of steps; `SETTLING` has no line, `SPOOLED` has the spool's own.
+# The levels of steps; `SETTLING` and `KEPT` have no line, `SPOOLED` has the spool's own.
 LEVELS = {
     Step.SUBMITTED: logging.DEBUG,
     Step.CLAIMED: logging.DEBUG,
@@ -45,7 +45,9 @@ class Steps:
     def __call__(self, told: Transition) -> None:
         """Write the transition's line."""
         level = LEVELS.get(told.step)
-        if told.step is Step.SETTLED and told.job.error_category in ERRORS:
+        if told.step is Step.SETTLED and told.job.held:
+            level = logging.DEBUG  # a row that never began: a cancelled batch has many
+        elif told.step is Step.SETTLED and told.job.error_category in ERRORS:
             level = logging.ERROR
         if level is not None and level >= self._level:
             self._logger.log(level, told.step.value, **_fields(told))

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 
 from redis.exceptions import RedisError
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_random_exponential
 
 from models import Job
+from worker import metrics
 from worker.channel.announce import announce_end
 from worker.channel.log import Log
 from worker.errors import StoreAway
@@ -45,6 +47,16 @@ class Spool:
         self._arrived = asyncio.Event()
         self._announce_from = 0.0
         self.kept = self.refused = self.settled = self.lost = 0
+        metrics.read(metrics.names.SPOOL, self._counts)
+
+    def _counts(self) -> Sequence[metrics.Sample]:
+        counts = {
+            "kept": self.kept,
+            "refused": self.refused,
+            "settled": self.settled,
+            "lost": self.lost,
+        }
+        return [((what,), number) for what, number in counts.items()]
 
     async def keep(self, settlement: Settlement) -> bool:
         """Have the end wait here; False where there is no room for it."""

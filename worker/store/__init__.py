@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from worker.store.backup import back_up
 from worker.store.batches import Batches, Recent
+from worker.store.census import Census, Counts, Waiting
 from worker.store.condition import Condition, condition_of
 from worker.store.dispatching import Claimant, Dispatching, Released
 from worker.store.engine import asynchronous_url, connect, fingerprint, require_schema
@@ -29,8 +30,10 @@ from worker.store.webhooks import Told, Webhooks
 __all__ = [
     "EXPIRED",
     "Batches",
+    "Census",
     "Claimant",
     "Condition",
+    "Counts",
     "Dispatching",
     "Due",
     "Files",
@@ -53,6 +56,7 @@ __all__ = [
     "Tally",
     "Tending",
     "Told",
+    "Waiting",
     "Webhooks",
     "asynchronous_url",
     "back_up",
@@ -83,6 +87,7 @@ class Store:
         self.webhooks = Webhooks(engine)
         self.reporting = Reporting(engine)
         self.retention = Retention(engine)
+        self.census = Census(engine)
 
     async def aclose(self) -> None:
         """Close all connections, once the last statements are through."""

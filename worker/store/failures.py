@@ -8,6 +8,7 @@ from enum import Enum
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from worker import metrics
 from worker.errors import StoreAway
 
 
@@ -100,6 +101,7 @@ def translated() -> Iterator[None]:
         yield
     except SQLAlchemyError as error:
         failure = meaning(error)
+        metrics.count(metrics.names.DATABASE_ERRORS, failure.value)
         if failure is Failure.FAULT:
             raise
         raise StoreAway(
