@@ -1,6 +1,7 @@
 """Settings of one process: environment variables `DELTAWORKS_*`, frozen, refused when they clash.
 
-Every duration is in seconds and its name ends in `_s`.
+What is secret may stand in files instead: `secret_files`. Every duration is in seconds and its
+name ends in `_s`.
 """
 
 from base64 import b64decode
@@ -18,6 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from worker import secret_files
 from worker.errors import ConfigurationError
 
 PREFIX = "DELTAWORKS_"
@@ -221,9 +223,11 @@ def load() -> Settings:
         ConfigurationError: names the variable, what is wrong with its value, and why.
     """
     try:
-        return Settings()
+        return Settings(_secrets_dir=secret_files.folder())
     except ValidationError as error:
         raise ConfigurationError("; ".join(_sentences(error))) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise secret_files.unreadable(error) from None
 
 
 def _sentences(error: ValidationError) -> list[str]:
