@@ -50,13 +50,7 @@ def _content(file: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:
-        raise unreadable(error, file) from None
-
-
-def unreadable(error: OSError | UnicodeDecodeError, file: object = None) -> ConfigurationError:
-    """What is wrong with a file of the folder, and never what is in it."""
-    said = error.strerror if isinstance(error, OSError) else "is no text in UTF-8"
-    named = file or getattr(error, "filename", None) or "a file"
-    return ConfigurationError(
-        f"{VARIABLE}: {named}: {said}; the process's user has to be able to read it"
-    )
+        said = error.strerror if isinstance(error, OSError) else "is no text in UTF-8"
+        raise ConfigurationError(
+            f"{VARIABLE}: {file}: {said}; the process's user has to be able to read it"
+        ) from None

@@ -17,7 +17,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from worker import secret_files
 from worker.errors import ConfigurationError
@@ -226,8 +226,10 @@ def load() -> Settings:
         return Settings(_secrets_dir=secret_files.folder())
     except ValidationError as error:
         raise ConfigurationError("; ".join(_sentences(error))) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise secret_files.unreadable(error) from None
+    except SettingsError as error:
+        for name in Settings.model_fields:
+            secret_files.value(f"{PREFIX}{name.upper()}")  # says which file it is, and why
+        raise ConfigurationError(str(error)) from None
 
 
 def _sentences(error: ValidationError) -> list[str]:
