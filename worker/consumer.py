@@ -17,6 +17,8 @@ class Consumer(consumer.Consumer):
     nothing: a second delivery finds the job held or ended, and the sweep sends what was lost.
     """
 
+    connection_errors: tuple[type[BaseException], ...]
+
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.connection_errors = (*self.connection_errors, AttributeError)
