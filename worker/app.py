@@ -61,6 +61,7 @@ def _defaults() -> dict[str, object]:
             DISPATCH: {"queue": Lane.BULK.value},
         },
         "worker_pool": "worker.pool:Pool",
+        "worker_consumer": "worker.consumer:Consumer",
         "worker_concurrency": chosen.streams,
         "worker_prefetch_multiplier": 1,
         # A broker that blinks must not throw away paid tokens: the lease decides who owns a job.

@@ -5,7 +5,7 @@ One TOML file (`DELTAWORKS_UPSTREAMS_FILE`), in order of preference:
     [[upstream]]
     name = "openai"
     base_url = "https://api.openai.com/v1"
-    api_key_env = "OPENAI_API_KEY"      # the variable's name, never the key itself
+    api_key_env = "OPENAI_API_KEY"      # the name of its variable or secret file, never the key
     models = ["gpt-4o*", "o3"]          # * stands for any characters; ["*"] takes any model
     streams_logprobs = true             # it sends logprobs in its chunks
     include_usage = true                # it understands stream_options.include_usage
@@ -37,6 +37,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from worker import secret_files
 from worker.errors import ConfigurationError
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
@@ -140,11 +141,12 @@ class Upstream(RateLimits, frozen=True, kw_only=True, forbid_unknown_fields=True
         """
         if self.api_key_env is None:
             return None
-        key = os.environ.get(self.api_key_env)
+        key = secret_files.value(self.api_key_env)
         if not key:
             raise ConfigurationError(
                 f"upstream {self.name!r}: api_key_env names {self.api_key_env}, which is not set; "
-                f"set it, or remove api_key_env if the upstream needs no key"
+                f"set it, or put its file into {secret_files.VARIABLE}, or remove api_key_env if "
+                f"the upstream needs no key"
             )
         return key
 
@@ -189,7 +191,7 @@ def configured(file: Path | None, environ: Mapping[str, str] = os.environ) -> Ca
     """
     if file is not None:
         return _from_file(file)
-    if environ.get("OPENAI_BASE_URL") or environ.get("OPENAI_API_KEY"):
+    if environ.get("OPENAI_BASE_URL") or secret_files.value("OPENAI_API_KEY", environ):
         return Catalog((_from_environment(environ),))
     return None
 
@@ -205,7 +207,7 @@ def _from_environment(environ: Mapping[str, str]) -> Upstream:
     upstream = Upstream(
         name=_host(base_url)[:NAME_CHARACTERS] or "openai",
         base_url=base_url.rstrip("/"),
-        api_key_env="OPENAI_API_KEY" if environ.get("OPENAI_API_KEY") else None,
+        api_key_env="OPENAI_API_KEY" if secret_files.value("OPENAI_API_KEY", environ) else None,
         streams_logprobs=base_url.rstrip("/") == OPENAI_BASE_URL,
     )
     _check(upstream, "OPENAI_BASE_URL")

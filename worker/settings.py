@@ -1,6 +1,7 @@
 """Settings of one process: environment variables `DELTAWORKS_*`, frozen, refused when they clash.
 
-Every duration is in seconds and its name ends in `_s`.
+What is secret may stand in files instead: `secret_files`. Every duration is in seconds and its
+name ends in `_s`.
 """
 
 from base64 import b64decode
@@ -17,8 +18,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from worker import secret_files
 from worker.errors import ConfigurationError
 
 PREFIX = "DELTAWORKS_"
@@ -239,9 +241,13 @@ def load() -> Settings:
         ConfigurationError: names the variable, what is wrong with its value, and why.
     """
     try:
-        return Settings()
+        return Settings(_secrets_dir=secret_files.folder())
     except ValidationError as error:
         raise ConfigurationError("; ".join(_sentences(error))) from None
+    except SettingsError as error:
+        for name in Settings.model_fields:
+            secret_files.value(f"{PREFIX}{name.upper()}")  # says which file it is, and why
+        raise ConfigurationError(str(error)) from None
 
 
 def _sentences(error: ValidationError) -> list[str]:

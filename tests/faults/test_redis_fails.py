@@ -59,6 +59,26 @@ async def test_a_broker_that_forgets_everything_loses_no_job(on_sqlite: Scene) -
     assert scene.figures.resent >= 5  # some had reached the worker
 
 
+async def test_a_broker_that_is_away_for_a_while_ends_no_worker_and_no_stream(
+    on_sqlite: Scene,
+) -> None:
+    scene = on_sqlite
+    scene.lease(20)
+    await scene.employ(1)
+    async with scene.load() as load:
+        await load.submit(8, LONG)
+        await load.running(8)
+        with scene.injury():
+            scene.broker.stop()
+            await asyncio.to_thread(scene.workers[0].await_print, "Connection to broker lost")
+            await asyncio.to_thread(scene.workers[0].await_print, "consumer: Cannot connect to")
+            scene.broker.start()
+        scene.let_time_pass(60)
+
+    assert scene.workers[0].popen.poll() is None
+    assert scene.figures.requests == scene.figures.jobs
+
+
 async def test_a_channel_that_is_full_holds_up_nothing_but_itself(on_sqlite: Scene) -> None:
     scene = on_sqlite
     scene.lease(20)

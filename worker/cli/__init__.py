@@ -5,6 +5,10 @@ answers at once. Data go to standard output, everything else to standard error; 
 tells the outcome (see `exits`).
 """
 
+import os
+import signal
+from types import FrameType
+
 from worker.cli.exits import sentences_for_errors
 
 __all__ = ["main"]
@@ -12,7 +16,14 @@ __all__ = ["main"]
 
 def main() -> None:
     """The entry point of `deltaworks`."""
+    if os.getpid() == 1:  # a container's first process: by default the kernel ignores it for us
+        signal.signal(signal.SIGTERM, _end)
     with sentences_for_errors():
         from worker.cli.commands import app
 
         app(prog_name="deltaworks")
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """Until the command has a handler of its own."""
+    raise SystemExit(128 + number)

@@ -198,11 +198,12 @@ def worker(
 @app.command(rich_help_panel=_PROCESSES)
 def beat(
     log_level: LogLevel = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Touched at each tick.")] = None,
 ) -> None:
     """Tick for the sweep. One is enough; several do no harm."""
     from worker.cli import processes
 
-    processes.beat(log_level)
+    processes.beat(log_level, ready_file)
 
 
 @app.command(

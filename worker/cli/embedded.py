@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from worker import __version__, catalog
+from worker import __version__, catalog, secret_files
 from worker.engines import Membership, join_process
 from worker.settings import Settings
 
@@ -97,7 +97,7 @@ def fingerprint(settings: Settings) -> str:
     digest = hashlib.sha256(__version__.encode())
     digest.update(settings.model_dump_json(exclude={"model"}).encode())
     for name in sorted(_variables(settings)):
-        digest.update(f"\0{name}={os.environ.get(name)}".encode(errors="surrogateescape"))
+        digest.update(f"\0{name}={secret_files.value(name)}".encode(errors="surrogateescape"))
     if settings.upstreams_file is not None:
         digest.update(settings.upstreams_file.read_bytes())
     return digest.hexdigest()

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 from celery.beat import Service
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import after_task_publish, worker_ready, worker_shutting_down
 
 from models import Lane
 from worker import settings
@@ -25,6 +25,9 @@ from worker.process import process
 from worker.runtime import survey
 
 logger = logging.getLogger(__name__)
+
+# How old a worker's ready file gets at most, as long as its loop turns.
+FRESH_S = 5.0
 
 
 def worker(
@@ -45,7 +48,8 @@ def worker(
         streams: jobs at once; None is the setting's.
         beat: whether a thread of this process ticks for the sweep.
         log_level: of our own records.
-        ready_file: created once jobs are taken, removed at once on SIGTERM.
+        ready_file: created once jobs are taken, removed at once on SIGTERM. As long as the loop
+            of the process turns its time is at most `FRESH_S` ago.
 
     Raises:
         DeltaworksError: an option or the configuration does not work.
@@ -74,13 +78,19 @@ def worker(
     return serving.exitcode or 0
 
 
-def beat(log_level: str | None) -> None:
+def beat(log_level: str | None, ready_file: Path | None) -> None:
     """Tick for the sweep in this process until SIGTERM. It keeps nothing on disk.
+
+    Args:
+        log_level: of our own records.
+        ready_file: its time is that of the last tick which the broker took.
 
     Raises:
         DeltaworksError: the level or the configuration does not work.
     """
     log_as_process(log_level)
+    if ready_file is not None:
+        after_task_publish.connect(lambda **_: _touch(ready_file), weak=False)
     logger.info("ticking every %g s", settings.load().sweep_s)
     with surveying_process():
         app.Beat(quiet=True, loglevel="INFO").run()
@@ -95,12 +105,16 @@ def _lanes(names: Sequence[str]) -> list[str]:
 
 def _keep(ready_file: Path) -> None:
     """Have the file there as long as jobs are taken, which ends before the process does."""
+    loop = process.open()[0].loop
 
     def create(**_: object) -> None:
-        try:
-            ready_file.touch()
-        except OSError as error:
-            logger.critical("%s cannot be created: %s", ready_file, error.strerror)
+        _touch(ready_file)
+        loop.call_soon_threadsafe(refresh)
+
+    def refresh() -> None:
+        with suppress(FileNotFoundError):  # no more jobs are taken
+            os.utime(ready_file)
+            loop.call_later(FRESH_S, refresh)
 
     def remove(**_: object) -> None:
         with suppress(OSError):
@@ -108,6 +122,13 @@ def _keep(ready_file: Path) -> None:
 
     worker_ready.connect(create, weak=False)
     worker_shutting_down.connect(remove, weak=False)
+
+
+def _touch(ready_file: Path) -> None:
+    try:
+        ready_file.touch()
+    except OSError as error:
+        logger.critical("%s cannot be created: %s", ready_file, error.strerror)
 
 
 def _tick() -> None:

@@ -1,5 +1,6 @@
 """The processes and the checks: what they refuse at start, and what they log and never log."""
 
+import os
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -146,8 +147,13 @@ def test_a_run_that_no_worker_takes_says_so(home: Path, stack: Stack) -> None:
 
 
 def test_beat_ticks_for_a_worker_that_does_not(stack: Stack) -> None:
-    beat = stack.start("beat", "-m", "worker.cli", "beat", DELTAWORKS_SWEEP_S="0.2")
+    ticked = stack.folder / "ticked"
+    beat = stack.start(
+        "beat", "-m", "worker.cli", "beat", "--ready-file", str(ticked), DELTAWORKS_SWEEP_S="0.2"
+    )
     beat.await_print("ticking every 0.2 s")
+    eventually(ticked.exists)
+    first_tick = ticked.stat().st_mtime_ns
     ready = stack.folder / "ready"
     worker = stack.start("worker", "-m", "worker.cli", "worker", "--ready-file", str(ready))
     eventually(ready.exists)
@@ -155,6 +161,9 @@ def test_beat_ticks_for_a_worker_that_does_not(stack: Stack) -> None:
     due = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
     sent = deltaworks("submit", "hi", "-m", "sim-fast", "--scheduled-at", due)
     assert deltaworks("follow", sent.stdout.strip()).returncode == 0
+    assert ticked.stat().st_mtime_ns > first_tick
+    os.utime(ready, (0, 0))
+    eventually(lambda: ready.stat().st_mtime > 0)  # as long as its loop turns
     assert beat.stop() == 0 and worker.stop() == 0
     assert not ready.exists() and not list(stack.folder.glob("celerybeat*"))
 
