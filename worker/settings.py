@@ -6,6 +6,7 @@ Every duration is in seconds and its name ends in `_s`.
 from base64 import b64decode
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_state_path
 from pydantic import (
@@ -25,6 +26,7 @@ PREFIX = "DELTAWORKS_"
 # As redis-py and kombu spell them.
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 BROKER_SCHEMES = ("redis://", "rediss://", "redis+socket://", "sentinel://", "amqp://", "amqps://")
+RABBITMQ_SCHEMES = ("amqp://", "amqps://")
 # What both of them understand.
 SHARED_SCHEMES = ("redis://", "rediss://")
 
@@ -45,7 +47,12 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=lambda: user_state_path("deltaworks"))
     redis_url: str | None = None
     broker_url: str | None = None
+    # RabbitMQ's kind of queue, the same for all that reach the broker. Quorum queues have replicas.
+    queue_type: Literal["classic", "quorum"] = "classic"
     database_url: str | None = None
+    # Whether PostgreSQL prepares statements; false behind a pgbouncer that cannot (before 1.21, or
+    # with max_prepared_statements = 0) and hands connections on after each transaction.
+    database_prepares: bool = True
     upstreams_file: Path | None = None
     policy_file: Path | None = None
 
@@ -173,6 +180,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}BROKER_URL names a broker that cannot carry the live channel; "
                 f"set {PREFIX}REDIS_URL as well"
+            )
+        if self.queue_type == "quorum" and not (self.broker_url or "").startswith(RABBITMQ_SCHEMES):
+            raise ValueError(
+                f"{PREFIX}QUEUE_TYPE=quorum is for RabbitMQ; "
+                f"name it by {PREFIX}BROKER_URL=amqp://..., or leave {PREFIX}QUEUE_TYPE out"
             )
         return self
 
