@@ -187,7 +187,8 @@ async def _client(stack: AsyncExitStack, catalog: Catalog) -> Client:
     chosen = settings.load()
     found = await asyncio.to_thread(endpoints.resolve)
     owner = _owner()
-    store = Store(connect(found.database_url), owner)
+    engine = connect(found.database_url, prepares=chosen.database_prepares)
+    store = Store(engine, owner)
     stack.push_async_callback(store.aclose)
     if chosen.embedded_database:
         await asyncio.to_thread(schema.upgrade, found.database_url)
