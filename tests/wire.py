@@ -127,9 +127,9 @@ def parse(received: bytes, end: str) -> Reply:
     return Reply(status, headers, body, chunks, "whole" if chunks[-1:] == [0] else end)
 
 
-async def until(condition: Callable[[], object]) -> None:
+async def until(condition: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
     """Wait for a condition, which may be a coroutine function, that something else brings about."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patience_s):
         while not await _answer(condition):  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.005)
 

@@ -30,6 +30,7 @@ QUEUES = (Lane.INTERACTIVE.value, Lane.BULK.value, SUBMIT, SWEEP)
 VISIBILITY_TIMEOUT_S = 7200
 # How long a submit waits for the broker to take its wake-up; the sweep sends it otherwise.
 WAKE_S = 3.0
+ONCE_MORE = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 
 # Sends a job's wake-up, by id and lane, to the broker; False where that failed.
 Wake = Callable[[str, str], Awaitable[bool]]
@@ -53,7 +54,7 @@ def _defaults() -> dict[str, object]:
         "task_ignore_result": True,
         "task_acks_late": True,
         "task_default_queue": Lane.INTERACTIVE.value,
-        "task_queues": [Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
+        "task_queues": [_queue(name, chosen.queue_type) for name in QUEUES],
         "task_create_missing_queues": False,
         "task_routes": {
             SUBMIT: {"queue": SUBMIT},
@@ -64,6 +65,16 @@ def _defaults() -> dict[str, object]:
         "worker_consumer": "worker.consumer:Consumer",
         "worker_concurrency": chosen.streams,
         "worker_prefetch_multiplier": 1,
+        # After a lost connection Celery would raise its prefetch count step by step, from the
+        # threads that ended a task. With RabbitMQ that is a question on the connection, and the
+        # thread that asks takes the answer from the one that listens: both wait for ever.
+        "worker_enable_prefetch_count_reduction": _is_redis(broker_url),
+        # RabbitMQ closes the channel of a message that is not acknowledged within half an hour, and
+        # of whoever acknowledges it later: a worker opens another one and does not end.
+        "broker_channel_error_retry": not _is_redis(broker_url),
+        # Where there are quorum queues Celery declares 28 more for tasks that are due later, of
+        # which we send none: they need no replicas.
+        "broker_native_delayed_delivery_queue_type": "classic",
         # A broker that blinks must not throw away paid tokens: the lease decides who owns a job.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_hijack_root_logger": False,
@@ -83,9 +94,16 @@ def _defaults() -> dict[str, object]:
     }
 
 
+def _queue(name: str, kind: str) -> Queue:
+    # Classic is what a plain Celery sender declares: named as an argument, they would differ.
+    arguments = {"x-queue-type": kind} if kind != "classic" else None
+    return Queue(name, Exchange(name), routing_key=name, queue_arguments=arguments)
+
+
 def _transport_options(broker_url: str) -> dict[str, object]:
-    if not broker_url.startswith(("redis", "rediss")):
-        return {"confirm_publish": True}
+    if not _is_redis(broker_url):
+        # Else whoever sends while the broker is away holds a thread until it is back.
+        return {"confirm_publish": True, "max_retries": 1, "interval_start": 0}
     return {
         "visibility_timeout": VISIBILITY_TIMEOUT_S,
         "socket_timeout": 30,
@@ -96,6 +114,10 @@ def _transport_options(broker_url: str) -> dict[str, object]:
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
     }
+
+
+def _is_redis(broker_url: str) -> bool:
+    return broker_url.startswith(("redis", "rediss"))
 
 
 app.add_defaults(_defaults)
@@ -125,9 +147,13 @@ async def _taken(whose: str, task: str, arguments: tuple[object, ...], queue: st
     """Whether the broker took the message.
 
     kombu is synchronous and waits long for a silent broker: it has a thread of its own, and is
-    not waited for beyond `WAKE_S`.
+    not waited for beyond `WAKE_S`. redis-py makes a connection anew by itself; for RabbitMQ kombu
+    has to, else each that was open when the broker restarted costs a wake-up.
     """
-    send = partial(app.send_task, task, args=arguments, queue=queue, retry=False)
+    again = not _is_redis(resolve().broker_url)
+    send = partial(
+        app.send_task, task, args=arguments, queue=queue, retry=again, retry_policy=ONCE_MORE
+    )
     try:
         async with asyncio.timeout(WAKE_S):
             await asyncio.to_thread(send)

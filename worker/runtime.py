@@ -229,7 +229,8 @@ async def _client(stack: AsyncExitStack, catalog: Catalog) -> Client:
     found = await asyncio.to_thread(endpoints.resolve)
     metrics.BOUNDS.know(catalog)
     owner = _owner()
-    store = Store(connect(found.database_url), owner)
+    engine = connect(found.database_url, prepares=chosen.database_prepares)
+    store = Store(engine, owner)
     stack.push_async_callback(store.aclose)
     if chosen.embedded_database:
         await asyncio.to_thread(schema.upgrade, found.database_url)

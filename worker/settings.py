@@ -28,6 +28,7 @@ PREFIX = "DELTAWORKS_"
 # As redis-py and kombu spell them.
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 BROKER_SCHEMES = ("redis://", "rediss://", "redis+socket://", "sentinel://", "amqp://", "amqps://")
+RABBITMQ_SCHEMES = ("amqp://", "amqps://")
 # What both of them understand.
 SHARED_SCHEMES = ("redis://", "rediss://")
 
@@ -48,7 +49,12 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=lambda: user_state_path("deltaworks"))
     redis_url: str | None = None
     broker_url: str | None = None
+    # RabbitMQ's kind of queue, the same for all that reach the broker. Quorum queues have replicas.
+    queue_type: Literal["classic", "quorum"] = "classic"
     database_url: str | None = None
+    # Whether PostgreSQL prepares statements; false behind a pgbouncer that cannot (before 1.21, or
+    # with max_prepared_statements = 0) and hands connections on after each transaction.
+    database_prepares: bool = True
     upstreams_file: Path | None = None
     policy_file: Path | None = None
 
@@ -193,6 +199,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"{PREFIX}BROKER_URL names a broker that cannot carry the live channel; "
                 f"set {PREFIX}REDIS_URL as well"
+            )
+        if self.queue_type == "quorum" and not (self.broker_url or "").startswith(RABBITMQ_SCHEMES):
+            raise ValueError(
+                f"{PREFIX}QUEUE_TYPE=quorum is for RabbitMQ; "
+                f"name it by {PREFIX}BROKER_URL=amqp://..., or leave {PREFIX}QUEUE_TYPE out"
             )
         return self
 

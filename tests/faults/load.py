@@ -61,7 +61,13 @@ class Load:
         broker = stack.env.get("DELTAWORKS_BROKER_URL", stack.env["DELTAWORKS_REDIS_URL"])
         self._broker_url = broker
         self._app = Celery(broker=broker, set_as_current=False)
-        self._app.conf.broker_transport_options = {"socket_timeout": 3, "socket_connect_timeout": 3}
+        self._app.conf.broker_transport_options = (
+            {"socket_timeout": 3, "socket_connect_timeout": 3}
+            if broker.startswith("redis")
+            else {"confirm_publish": True, "max_retries": 1, "interval_start": 0}
+        )
+        kind = stack.env.get("DELTAWORKS_QUEUE_TYPE", "classic")
+        self._app.conf.task_create_missing_queue_type = kind
         self.submission = self.submission_over(reader)
 
     def submission_over(self, reader: Reader) -> Submission:
@@ -261,6 +267,8 @@ class Load:
         return not {member.decode() for member in members} & self.expected.keys()
 
     async def _broker_contents(self) -> bytes:
+        if not self._broker_url.startswith("redis"):
+            return b""  # what RabbitMQ keeps is looked at in its files
         async with Redis.from_url(self._broker_url, protocol=2) as broker:
             return await _contents(broker)
 

@@ -26,8 +26,6 @@ SECRETS_AT = "/run/secrets/"
 
 SETTINGS = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
 
-# What the metrics bring along: to be struck off when they are here.
-
 
 def test_the_specification_of_compose_allows_the_file() -> None:
     schema = ["--builtin-schema", "vendor.compose-spec", "docker-compose.yml"]

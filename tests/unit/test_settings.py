@@ -72,6 +72,11 @@ def test_an_open_log_outlives_an_attempt(environment: pytest.MonkeyPatch) -> Non
         ({"renew_s": "20"}, "RENEW_S=20 leaves no second try within DELTAWORKS_LEASE_S=30"),
         ({"lease_s": "1"}, "RENEW_S=10 leaves no second try"),
         ({"broker_url": "amqp://host"}, "BROKER_URL names a broker that cannot carry"),
+        (
+            {"queue_type": "quorum", "redis_url": "redis://host/0"},
+            "QUEUE_TYPE=quorum is for",
+        ),
+        ({"queue_type": "mirrored"}, "QUEUE_TYPE"),
         ({"redis_url": "host:6379"}, "REDIS_URL"),
         ({"files_url": "/srv/files"}, "FILES_URL: names no protocol; write file:///folder"),
         ({"max_file_bytes": "10"}, "MAX_FILE_BYTES"),

@@ -41,6 +41,9 @@ POSTGRES_SILENCE = {
     "keepalives_count": 3,
 }
 
+# psycopg's: never, however often a statement comes.
+UNPREPARED = {"prepare_threshold": None}
+
 
 def asynchronous_url(url: str) -> str:
     """The URL under the driver we use: psycopg 3, aiosqlite.
@@ -65,8 +68,13 @@ def asynchronous_url(url: str) -> str:
     return parsed.set(drivername=DRIVERS[backend]).render_as_string(hide_password=False)
 
 
-def connect(url: str) -> AsyncEngine:
+def connect(url: str, *, prepares: bool = True) -> AsyncEngine:
     """An engine for the URL; no connection is opened yet.
+
+    Args:
+        url: the database's, under any driver.
+        prepares: whether statements that come often are prepared on their connection, which an
+            old pgbouncer hands to somebody else after each transaction.
 
     Raises:
         ConfigurationError: see `asynchronous_url`.
@@ -80,7 +88,7 @@ def connect(url: str) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=WAIT_S,
         pool_pre_ping=not is_sqlite,
-        connect_args={} if is_sqlite else POSTGRES_SILENCE,
+        connect_args={} if is_sqlite else POSTGRES_SILENCE | ({} if prepares else UNPREPARED),
         json_serializer=_to_json,
         json_deserializer=msgspec.json.decode,
         hide_parameters=True,
