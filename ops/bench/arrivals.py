@@ -1,10 +1,9 @@
 """From the upstream's write of a delta to its arrival at a plain Redis reader."""
 
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -12,25 +11,11 @@ import redis
 
 from ops.bench.processes import ROOT
 from ops.bench.reader import CONTROL
+from ops.bench.spread import Spread
 from ops.bench.upstream import Served, Upstream
 
 # Between two messages of the control.
 CONTROL_PAUSE_S = 0.01
-
-
-class Spread(msgspec.Struct, frozen=True):
-    """A distribution of `count` delays, in milliseconds."""
-
-    count: int
-    median_ms: float
-    p90_ms: float
-    p99_ms: float
-
-    @classmethod
-    def of(cls, delays_ns: Sequence[int]) -> "Spread":
-        """The distribution of so many nanoseconds each."""
-        hundredths = statistics.quantiles(delays_ns, n=100)
-        return cls(len(delays_ns), *(round(hundredths[at] / 1e6, 3) for at in (49, 89, 98)))
 
 
 class Reader:
