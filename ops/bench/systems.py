@@ -68,6 +68,7 @@ class Deltaworks:
     def start(self, stack: ExitStack, scene: Scene) -> Child:
         """Start it, and run one short job, so that everything is imported and open."""
         self._scene = scene
+        self.jobs: list[str] = []
         upstreams = scene.folder / "upstreams.toml"
         upstreams.write_text(UPSTREAMS.format(scene.base_url))
         self._environment = {
@@ -87,13 +88,18 @@ class Deltaworks:
 
     def submit(self) -> list[str]:
         """Submit a job for each stream."""
-        self._jobs = self._submitted(self._scene.streams, self._scene.model)
-        return [channel_name(job) for job in self._jobs]
+        return self.submit_some(self._scene.streams)
+
+    def submit_some(self, count: int) -> list[str]:
+        """Submit so many more jobs; their channels."""
+        submitted = self._submitted(count, self._scene.model)
+        self.jobs += submitted
+        return [channel_name(job) for job in submitted]
 
     def progress(self, simulator: Upstream) -> Progress:
         """By the newest entry of every job's log; each message is an entry of one."""
         pipe = self._redis.pipeline(transaction=False)
-        for job in self._jobs:
+        for job in self.jobs:
             pipe.xrevrange(log_key(job), count=1)
         newest = [entries[0][0] for entries in pipe.execute() if entries]
         deltas = sum(simulator.deltas_until(int(id.split(b"-")[1])) for id in newest)
