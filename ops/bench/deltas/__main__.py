@@ -62,23 +62,30 @@ def _loads(system: System, arguments: argparse.Namespace) -> list[Load]:
 
 
 def _run(system: System, number: int, arguments: argparse.Namespace) -> Iterator[Result]:
-    """One system, until it is saturated or fails."""
-    window_s = arguments.window or (QUICK_WINDOW_S if arguments.quick else WINDOW_S)
-    loads = _loads(system, arguments)
-    if isinstance(system, Deltaworks) and not (arguments.quick or arguments.streams):
-        yield _printed(measure(system, SLOW, window_s, number))
-    for load in loads:
-        try:
-            result = measure(system, load, window_s, number)
-        except RuntimeError as error:
-            sys.stdout.write(f"{system.name}, {load.streams:,} streams: {error}\n")
-            return
-        yield _printed(result)
+    """One system, until it is saturated or fails; and ours with many slow streams."""
+    for load in _loads(system, arguments):
+        result = _measured(system, load, number, arguments)
+        if result is None:
+            break
+        yield result
         if result.saturated:
-            return
+            break
+    if isinstance(system, Deltaworks) and not (arguments.quick or arguments.streams):
+        slow = _measured(system, SLOW, number, arguments)
+        if slow is not None:
+            yield slow
 
 
-def _printed(result: Result) -> Result:
+def _measured(
+    system: System, load: Load, number: int, arguments: argparse.Namespace
+) -> Result | None:
+    """One measurement, printed; None, and why, where the system cannot carry that."""
+    window_s = arguments.window or (QUICK_WINDOW_S if arguments.quick else WINDOW_S)
+    try:
+        result = measure(system, load, window_s, number)
+    except RuntimeError as error:
+        sys.stdout.write(f"{system.name}, {load.streams:,} streams: {error}\n")
+        return None
     sys.stdout.write(page.line(result) + "\n")
     sys.stdout.flush()
     return result

@@ -17,7 +17,9 @@ from ops.bench.systems import Deltaworks, Scene, System
 from ops.bench.upstream import Upstream, written_between
 
 # How long opening all streams may take us, and others; and ending ours.
-OPENING_S, THEIR_OPENING_S, ENDING_S = 40.0, 20.0, 60.0
+OPENING_S, THEIR_OPENING_S, ENDING_S = 60.0, 20.0, 60.0
+# Of so many streams the ends are awaited: those of more would take longer than all the rest.
+MOST_ENDED = 1000
 # How many streams open in a second before their first delta comes: while thousands already
 # stream, opening the others takes its turn with them.
 OPENED_PER_S = 150
@@ -59,10 +61,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
             the machine was busy with something else, latency is that of its scheduler, and more
             is merged than would be.
         whole_cpu_us: of the system's process from the first submit to the last end announced:
-            claims, opening, saving and closing included.
+            claims, opening, saving and closing included. Of ours, where the ends are awaited.
         unfinished: jobs whose end was not announced within a minute of their streams' end.
-        whole_cpu_us, unfinished, latency, control: not of others, nor at saturation.
-        latency, control: of the deltas, and of bare messages through the same Redis and reader.
+        latency, control: of ours below saturation: of the deltas, and of bare messages through
+            the same Redis and reader.
     """
 
     system: str
@@ -91,8 +93,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def saturated(self) -> bool:
-        """Whether more streams would bring nothing: of the system, or of the machine beneath it."""
-        return self.deltas_per_s < CARRIED * max(self.written_per_s, self.load.asked_per_s)
+        """Whether more streams would bring nothing."""
+        return self.starved or self.deltas_per_s < CARRIED * self.written_per_s
+
+    @property
+    def starved(self) -> bool:
+        """Whether that is because the simulator's core is full."""
+        published = self.deltas_per_s >= CARRIED * self.written_per_s
+        return published and self.written_per_s < CARRIED * self.load.asked_per_s
 
 
 class Reading:
@@ -114,6 +122,7 @@ class Measurement:
         self._load = load
         self._window_s = window_s
         self._ours = isinstance(system, Deltaworks)
+        self._to_the_end = self._ours and load.streams <= MOST_ENDED
         self._folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="deltaworks-bench-"))
         )
@@ -147,16 +156,19 @@ class Measurement:
         result = self._result(run, opened, first, last)
         if not isinstance(self._system, Deltaworks) or result.saturated:
             return result
-        unfinished = self._system.await_end(ENDING_S)
-        whole_cpu_s = self._process.cpu_s() - begun_cpu_s
         arrived, served = reader.arrivals(), self._upstream.served()
-        deltas = sum(request.deltas for request in served)
-        return msgspec.structs.replace(
+        result = msgspec.structs.replace(
             result,
-            unfinished=unfinished,
-            whole_cpu_us=round(whole_cpu_s / deltas * 1e6, 1),
             latency=arrivals.of_deltas(arrived, served, self._upstream),
             control=arrivals.of_control(arrived),
+        )
+        if not self._to_the_end:
+            return result
+        unfinished = self._system.await_end(ENDING_S)
+        deltas = sum(request.deltas for request in self._upstream.served())
+        whole_us = (self._process.cpu_s() - begun_cpu_s) / deltas * 1e6
+        return msgspec.structs.replace(
+            result, unfinished=unfinished, whole_cpu_us=round(whole_us, 1)
         )
 
     def _reader(self, channels: list[str]) -> Reader:
@@ -200,8 +212,10 @@ class Measurement:
         )
 
     def _tokens(self) -> int:
-        # Deltaworks' streams run to their end; those of others only have to outlast the window.
-        opening_s = self._wait_s if self._ours else THEIR_OPENING_S
+        # Those that do not run to their end only have to outlast the window.
+        opening_s = OPENING_S if self._ours else THEIR_OPENING_S
+        if self._to_the_end:
+            opening_s = self._wait_s
         seconds = opening_s + SETTLING_S + self._window_s + SPARE_S
         return max(2, int(self._load.rate * seconds))
 

@@ -62,7 +62,7 @@ def line(result: Result) -> str:
     if result.opened < load.streams:
         said += f", {result.opened:,} open"
     if result.saturated:
-        said += ", saturated"
+        said += ", the simulator is saturated" if result.starved else ", saturated"
     if result.latency is None or result.control is None:
         return said
     return (
@@ -181,6 +181,8 @@ def _saturation(groups: Groups, sustained: float | None) -> str:
         first = min(full, key=lambda load: load.asked_per_s, default=None)
         cells = [system, f"{carried:,.0f}" if carried else "less than the least"]
         cells.append(f"{first.streams:,} streams" if first else "not here")
+        if first and all(result.starved for result in loads[first]):
+            cells[-1] += ", the simulator is"
         then = middle(loads[first], lambda r: r.deltas_per_s) if first else None
         cells.append(f"{then:,.0f}" if then is not None else "")
         rows.append("| " + " | ".join(cells) + " |")
