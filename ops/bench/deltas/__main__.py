@@ -15,6 +15,8 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
+import httpx
+
 from ops.bench.deltas import page
 from ops.bench.deltas.alternatives import Proxy, Raw, Recipe, Sdk
 from ops.bench.deltas.measurement import Load, Result, measure
@@ -79,11 +81,11 @@ def _run(system: System, number: int, arguments: argparse.Namespace) -> Iterator
 def _measured(
     system: System, load: Load, number: int, arguments: argparse.Namespace
 ) -> Result | None:
-    """One measurement, printed; None, and why, where the system cannot carry that."""
+    """One measurement, printed; None, and why, where nothing came of it."""
     window_s = arguments.window or (QUICK_WINDOW_S if arguments.quick else WINDOW_S)
     try:
         result = measure(system, load, window_s, number)
-    except RuntimeError as error:
+    except (RuntimeError, httpx.HTTPError) as error:
         sys.stdout.write(f"{system.name}, {load.streams:,} streams: {error}\n")
         return None
     sys.stdout.write(page.line(result) + "\n")

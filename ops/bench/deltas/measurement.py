@@ -94,13 +94,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def saturated(self) -> bool:
         """Whether more streams would bring nothing."""
-        return self.starved or self.deltas_per_s < CARRIED * self.written_per_s
+        return self.deltas_per_s < CARRIED * max(self.written_per_s, self.load.asked_per_s)
 
     @property
     def starved(self) -> bool:
-        """Whether that is because the simulator's core is full."""
-        published = self.deltas_per_s >= CARRIED * self.written_per_s
-        return published and self.written_per_s < CARRIED * self.load.asked_per_s
+        """Whether that is because the simulator writes no more: its core is full."""
+        all_open = self.opened >= self.load.streams
+        return self.saturated and all_open and self.deltas_per_s >= CARRIED * self.written_per_s
 
 
 class Reading:
