@@ -46,7 +46,7 @@ SHARES = {"idle": 0.0, "half": 0.5, "nine tenths": 0.9}
 READ = 20
 # How many jobs a second are submitted before the first delta comes; see `deltas.measurement`.
 OPENED_PER_S = 150
-OPENING_S, SETTLING_S, SPARE_S, ENDING_S = 40.0, 1.5, 4.0, 60.0
+OPENING_S, SETTLING_S, SPARE_S, ENDING_S = 40.0, 1.5, 6.0, 60.0
 WINDOW_S, QUICK_WINDOW_S = 6.0, 2.0
 # The bars of issue 7: milliseconds to a Redis reader, and how many times the control's.
 MOST_MEDIAN_MS, MOST_TIMES_CONTROL = 1.0, 2.0

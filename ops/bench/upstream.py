@@ -50,9 +50,12 @@ class Upstream:
         return int(httpx.get(f"{self._root}/record/summary", timeout=ANSWER_S).json()["open"])
 
     def await_open(self, streams: int, timeout_s: float) -> int:
-        """Wait until so many are open; how many are, where that takes longer than the timeout."""
-        deadline = time.monotonic() + timeout_s
-        while (found := self.open()) < streams and time.monotonic() < deadline:
+        """Wait until so many are open; how many are, where that takes longer than the timeout, or
+        where the first end before the last begin.
+        """
+        deadline, most = time.monotonic() + timeout_s, 0
+        while most <= (found := self.open()) < streams and time.monotonic() < deadline:
+            most = found
             time.sleep(0.05)
         return found
 

@@ -24,7 +24,7 @@ MOST_ENDED = 1000
 # stream, opening the others takes its turn with them.
 OPENED_PER_S = 150
 # How long all streams run before the window, and after it where opening them took no longer.
-SETTLING_S, SPARE_S = 1.5, 4.0
+SETTLING_S, SPARE_S = 1.5, 6.0
 # Reading more deltas a second than this would take more of the core that the simulator and Redis
 # share than what is measured leaves.
 MOST_READ_PER_S = 2500
