@@ -93,14 +93,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def saturated(self) -> bool:
-        """Whether more streams would bring nothing."""
-        return self.deltas_per_s < CARRIED * max(self.written_per_s, self.load.asked_per_s)
+        """Whether more streams would bring nothing; those that are not open ask for nothing."""
+        asked_per_s = self.load.rate * min(self.opened, self.load.streams)
+        return self.deltas_per_s < CARRIED * max(self.written_per_s, asked_per_s)
 
     @property
     def starved(self) -> bool:
         """Whether that is because the simulator writes no more: its core is full."""
-        all_open = self.opened >= self.load.streams
-        return self.saturated and all_open and self.deltas_per_s >= CARRIED * self.written_per_s
+        return self.saturated and self.deltas_per_s >= CARRIED * self.written_per_s
 
 
 class Reading:
