@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import msgspec
 
 from ops.bench import arrivals, chart, upstream
@@ -197,7 +198,7 @@ def report(found: Found) -> Report:
         title="Latency added to a delta",
         command=" ".join(["python -m ops.bench.latency", *sys.argv[1:]]),
         machine=machine(PACKAGES),
-        runs=1 + max(result.run for result in found.results),
+        runs=1 + max((result.run for result in found.results), default=0),
         body="\n\n".join(body),
         bars=_bars(groups),
         charts={"latency.svg": _chart(groups)},
@@ -298,7 +299,11 @@ def main() -> None:
     for run in range(arguments.runs):
         for level in arguments.only or SHARES:
             streams = int(SHARES[level] * saturation / RATE) or IDLE
-            results.append(take(level, streams, window_s, run))
+            try:
+                results.append(take(level, streams, window_s, run))
+            except (RuntimeError, httpx.HTTPError) as error:
+                sys.stdout.write(f"{level}, {streams:,} streams: {error}\n")
+                continue
             sys.stdout.write(line(results[-1]) + "\n")
             sys.stdout.flush()
     found = report(Found(saturation, results))

@@ -16,6 +16,12 @@ class Spread(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, delays_ns: Sequence[int]) -> "Spread":
-        """The distribution of so many nanoseconds each; at least two of them."""
+        """The distribution of so many nanoseconds each.
+
+        Raises:
+            RuntimeError: there are not even two of them.
+        """
+        if len(delays_ns) < 2:
+            raise RuntimeError("nothing arrived in the window; a busy machine opens too slowly")
         hundredths = statistics.quantiles(delays_ns, n=100)
         return cls(len(delays_ns), *(round(hundredths[at] / 1e6, 3) for at in (49, 89, 98)))
