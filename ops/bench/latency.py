@@ -43,7 +43,7 @@ RATE = 50.0
 # More than one worker carries, and what no machine is busy with.
 OVERLOAD, QUICK_OVERLOAD, IDLE = 2000, 100, 20
 SHARES = {"idle": 0.0, "half": 0.5, "nine tenths": 0.9}
-# Of how many jobs each kind of reader hears.
+# How many jobs are heard by each kind of reader: the last to open, which are the last to end.
 READ = 20
 # How many jobs a second are submitted before the first delta comes; see `deltas.measurement`.
 OPENED_PER_S = 150
@@ -114,13 +114,12 @@ def take(level: str, streams: int, window_s: float, run: int) -> Result:
         channels = system.submit()
         opened = simulator.await_open(streams, OPENING_S)
         stack.enter_context(alone(worker))
-        every = max(1, streams // READ)
-        requests = [Request("GET", f"/v1/jobs/{job}/events") for job in system.jobs[::every][:READ]]
+        requests = [Request("GET", f"/v1/jobs/{job}/events") for job in system.jobs[-READ:]]
         clients = stack.enter_context(Clients(system.address, requests, folder))
         clients.await_begun()
         time.sleep(opening_s + SETTLING_S)
         file = folder / "arrivals"
-        reader = arrivals.Reader(redis_url, channels[::every][:READ], window_s + 0.5, file)
+        reader = arrivals.Reader(redis_url, channels[-READ:], window_s + 0.5, file)
         with reader:
             before, used_s, waited_s = system.progress(simulator), worker.cpu_s(), worker.waited_s()
             begun_ns = time.time_ns()
@@ -136,7 +135,7 @@ def take(level: str, streams: int, window_s: float, run: int) -> Result:
     took_s = (ended_ns - begun_ns) / 1e9
     published, messages = after.deltas - before.deltas, after.messages - before.messages
     times = {request.job or "": dict(request.times) for request in served}
-    heard = zip(system.jobs[::every], responses, strict=False)
+    heard = zip(system.jobs[-READ:], responses, strict=True)
     delays = [
         delay
         for job, response in heard

@@ -175,7 +175,7 @@ class Measurement:
         most = int(MOST_READ_PER_S / self._load.rate)
         reader = Reader(
             self._redis_url,
-            channels[:most] if self._ours else [],
+            channels[-most:] if self._ours else [],  # the last to open are the last to end
             self._window_s + 0.5,
             self._folder / "arrivals",
         )
