@@ -1,4 +1,4 @@
-"""What is measured: Deltaworks, the plain Celery recipe, and the floor; each started alike."""
+"""What is measured, and how it is started: Deltaworks here, all others in `alternatives`."""
 
 import sys
 import time
@@ -10,10 +10,8 @@ import msgspec
 import redis
 
 from ops.bench import upstream
-from ops.bench.peers.environment import HERE as PEERS
-from ops.bench.peers.environment import peer_python
 from ops.bench.processes import PATIENCE_S, ROOT, Child, run
-from ops.bench.upstream import MESSAGES, Upstream
+from ops.bench.upstream import Upstream
 from worker.channel.log import OPEN, channel_name, log_key
 
 
@@ -27,8 +25,18 @@ class Scene(msgspec.Struct, frozen=True):
     model: str
 
 
+class Progress(msgspec.Struct, frozen=True):
+    """How many deltas were published so far, in how many messages.
+
+    By what only reads: how many it read, in how many reads.
+    """
+
+    deltas: int
+    messages: int
+
+
 class System(Protocol):
-    """Reads streams from the simulator and publishes them."""
+    """Reads streams from the simulator, and publishes them if it does more than that."""
 
     name: str
 
@@ -38,11 +46,8 @@ class System(Protocol):
     def submit(self) -> list[str]:
         """Have it open the streams; the channels they are published on."""
 
-    def published(self, simulator: Upstream) -> int | None:
-        """How many deltas it has published so far; None where it publishes nothing."""
-
-    def messages(self) -> int:
-        """In how many messages."""
+    def progress(self, simulator: Upstream) -> Progress:
+        """How far it is."""
 
 
 # The simulator's headers tell of limits which these streams would wait for.
@@ -63,6 +68,7 @@ class Deltaworks:
     def start(self, stack: ExitStack, scene: Scene) -> Child:
         """Start it, and run one short job, so that everything is imported and open."""
         self._scene = scene
+        self.jobs: list[str] = []
         upstreams = scene.folder / "upstreams.toml"
         upstreams.write_text(UPSTREAMS.format(scene.base_url))
         self._environment = {
@@ -82,20 +88,22 @@ class Deltaworks:
 
     def submit(self) -> list[str]:
         """Submit a job for each stream."""
-        self._jobs = self._submitted(self._scene.streams, self._scene.model)
-        return [channel_name(job) for job in self._jobs]
+        return self.submit_some(self._scene.streams)
 
-    def published(self, simulator: Upstream) -> int:
-        """Counted from the newest entry of every job's log."""
+    def submit_some(self, count: int) -> list[str]:
+        """Submit so many more jobs; their channels."""
+        submitted = self._submitted(count, self._scene.model)
+        self.jobs += submitted
+        return [channel_name(job) for job in submitted]
+
+    def progress(self, simulator: Upstream) -> Progress:
+        """By the newest entry of every job's log; each message is an entry of one."""
         pipe = self._redis.pipeline(transaction=False)
-        for job in self._jobs:
+        for job in self.jobs:
             pipe.xrevrange(log_key(job), count=1)
         newest = [entries[0][0] for entries in pipe.execute() if entries]
-        return sum(simulator.deltas_until(int(id.split(b"-")[1])) for id in newest)
-
-    def messages(self) -> int:
-        """Counted by Redis: each message is an entry of a log."""
-        return _calls(self._redis, "xadd")
+        deltas = sum(simulator.deltas_until(int(id.split(b"-")[1])) for id in newest)
+        return Progress(deltas, calls(self._redis, "xadd"))
 
     def await_end(self, timeout_s: float) -> int:
         """Wait for every job's end to be announced; how many were not, where that takes longer."""
@@ -117,74 +125,7 @@ class Deltaworks:
         return run(command, self._environment).split()
 
 
-class Recipe:
-    """The plain Celery recipe, on one of Celery's pools."""
-
-    def __init__(self, pool: str) -> None:
-        self.name = f"celery recipe, {pool}"
-        self._pool = pool
-
-    def start(self, stack: ExitStack, scene: Scene) -> Child:
-        """Start a worker of it with room for all streams."""
-        self._scene = scene
-        self._environment = {
-            "RECIPE_REDIS_URL": scene.redis_url,
-            "RECIPE_BASE_URL": scene.base_url,
-        }
-        self._redis = stack.enter_context(redis.Redis.from_url(scene.redis_url))
-        command: list[str | Path] = [peer_python("celery"), "-m", "celery", "-A", "celery_recipe"]
-        command += ["worker", "-l", "info", "-P", self._pool, "-c", str(scene.streams)]
-        worker = Child("recipe", command, scene.folder, self._environment, PEERS)
-        stack.enter_context(worker)
-        worker.await_line(r"celery@\S+ ready")
-        return worker
-
-    def submit(self) -> list[str]:
-        """Send a task for each stream, by a process of its environment."""
-        channels = [f"recipe:{number}" for number in range(self._scene.streams)]
-        code = (
-            "import sys, json, celery_recipe as recipe\n"
-            "model, messages, *channels = map(json.loads, sys.argv[1:])\n"
-            "for channel in channels: recipe.complete.delay(channel, model, messages)\n"
-        )
-        words = [self._scene.model, MESSAGES, *channels]
-        arguments = [msgspec.json.encode(word).decode() for word in words]
-        run([peer_python("celery"), "-c", code, *arguments], self._environment, PEERS)
-        return channels
-
-    def published(self, simulator: Upstream) -> int:
-        """Each delta is a message."""
-        return self.messages()
-
-    def messages(self) -> int:
-        """Counted by Redis."""
-        return _calls(self._redis, "publish")
-
-
-class Floor:
-    """A reader that does nothing with what it reads."""
-
-    name = "raw reader"
-
-    def start(self, stack: ExitStack, scene: Scene) -> Child:
-        """Start it with all its streams."""
-        command = [sys.executable, "-m", "ops.bench.raw", scene.base_url]
-        command += [str(scene.streams), scene.model]
-        return stack.enter_context(Child("raw", command, scene.folder))
-
-    def submit(self) -> list[str]:
-        """It publishes nothing."""
-        return []
-
-    def published(self, simulator: Upstream) -> int | None:
-        """It publishes nothing."""
-        return None
-
-    def messages(self) -> int:
-        """It publishes nothing."""
-        return 0
-
-
-def _calls(client: redis.Redis, command: str) -> int:
+def calls(client: redis.Redis, command: str) -> int:
+    """How often Redis was given the command."""
     statistics = client.info("commandstats").get(f"cmdstat_{command}", {})
     return int(statistics.get("calls", 0))

@@ -16,6 +16,10 @@ from worker.simulator.steps import Event
 MESSAGES = [{"role": "user", "content": "Write something long."}]
 
 
+# How long the simulator may take to answer while it writes all it can.
+ANSWER_S = 60.0
+
+
 class Served(msgspec.Struct, frozen=True):
     """One request: how many deltas it was answered with, and number and time in ns of each."""
 
@@ -43,18 +47,21 @@ class Upstream:
 
     def open(self) -> int:
         """How many responses are being written."""
-        return int(httpx.get(f"{self._root}/record/summary").json()["open"])
+        return int(httpx.get(f"{self._root}/record/summary", timeout=ANSWER_S).json()["open"])
 
     def await_open(self, streams: int, timeout_s: float) -> int:
-        """Wait until so many are open; how many are, where that takes longer than the timeout."""
-        deadline = time.monotonic() + timeout_s
-        while (found := self.open()) < streams and time.monotonic() < deadline:
+        """Wait until so many are open; how many are, where that takes longer than the timeout, or
+        where the first end before the last begin.
+        """
+        deadline, most = time.monotonic() + timeout_s, 0
+        while most <= (found := self.open()) < streams and time.monotonic() < deadline:
+            most = found
             time.sleep(0.05)
         return found
 
     def served(self) -> list[Served]:
         """The record: every request with the time of each write."""
-        records = httpx.get(f"{self._root}/record", timeout=60)
+        records = httpx.get(f"{self._root}/record", timeout=ANSWER_S)
         found = msgspec.json.decode(records.content, type=_Records).data
         return [request for request in found if request.times]
 

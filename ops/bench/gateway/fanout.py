@@ -1,21 +1,20 @@
 """Many readers of few jobs, on one gateway process and one core of its own."""
 
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import msgspec
-import psutil
 
 from ops.bench import upstream
+from ops.bench.cores import alone
 from ops.bench.gateway.clients import Clients
 from ops.bench.gateway.connections import Request, Response, arrivals
 from ops.bench.gateway.systems import Gateway
-from ops.bench.processes import Child, start_redis, start_simulator
+from ops.bench.processes import start_redis, start_simulator
 from ops.bench.systems import Scene
 
 # Each job's deltas, and how many a second.
@@ -70,7 +69,7 @@ def measure(readers: int, jobs: int, rate: float = RATE) -> Result:
         model = upstream.model(TOKENS, rate, wait_s)
         system = Gateway()
         gateway, _ = system.open(stack, Scene(folder, redis_url, base_url, jobs, model))
-        with httpx.Client(base_url=system.address, timeout=60) as http, _alone(gateway):
+        with httpx.Client(base_url=system.address, timeout=60) as http, alone(gateway):
             ids = _submit(http, jobs, model)
             requests = [Request("GET", f"/v1/jobs/{ids[n % jobs]}/events") for n in range(readers)]
             before_mb = gateway.memory_mb()
@@ -104,33 +103,6 @@ def _submit(http: httpx.Client, jobs: int, model: str) -> list[str]:
     ]
     answer = http.post("/v1/jobs", json={"jobs": documents}).raise_for_status().json()
     return [job["id"] for job in answer["data"]]
-
-
-@contextmanager
-def _alone(gateway: Child) -> Iterator[None]:
-    """The gateway has a core for itself, where there is more than one: the bench's own processes,
-    those that it starts meanwhile included, keep to the others.
-    """
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) == 1:
-        yield
-        return
-    _confine(gateway.pid, cores[:1])
-    others = [child.pid for child in psutil.Process().children(recursive=True)]
-    for pid in [os.getpid(), *others]:
-        if pid != gateway.pid:
-            _confine(pid, cores[1:])
-    try:
-        yield
-    finally:
-        _confine(os.getpid(), cores)
-
-
-def _confine(pid: int, cores: Sequence[int]) -> None:
-    """Have all threads of the process run on these cores only."""
-    with suppress(OSError):  # it has ended
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(task.name), cores)
 
 
 def _hear(response: Response) -> tuple[int, str]:

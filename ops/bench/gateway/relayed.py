@@ -13,8 +13,8 @@ from ops.bench import upstream
 from ops.bench.gateway.clients import Clients
 from ops.bench.gateway.connections import Request, Response, arrivals
 from ops.bench.gateway.systems import Relay
-from ops.bench.latency import Spread
 from ops.bench.processes import start_redis, start_simulator
+from ops.bench.spread import Spread
 from ops.bench.systems import Scene
 from ops.bench.upstream import MESSAGES, Upstream
 
