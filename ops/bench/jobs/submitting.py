@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import httpx
 import uvloop
@@ -95,15 +96,17 @@ SUBMITTERS = {
 async def submit(way: Way, count: int, address: str) -> float:
     """The CPU seconds that so many jobs took."""
     async with SUBMITTERS[way](address) as send:
+        each, at_once = way.jobs or 1, way.at_once
+        asked = count // each
 
         async def some(first: int, last: int) -> None:
-            for number in range(first, last, way.jobs or 1):
-                await send(number)
+            for number in range(first, last):
+                await send(number * each)
 
         settle_garbage()
-        share = count // way.at_once
+        bounds = [asked * n // at_once for n in range(at_once + 1)]
         begun_s = time.process_time()
-        await asyncio.gather(*(some(n * share, (n + 1) * share) for n in range(way.at_once)))
+        await asyncio.gather(*(some(*ends) for ends in pairwise(bounds)))
         return time.process_time() - begun_s
 
 
