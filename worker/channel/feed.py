@@ -115,7 +115,12 @@ class Feed:
         if self.place is Place.REBUILD:
             return self._write(Mode.REBUILD, self._opening() + self._rebuilt() + self._end())
         if self.place is Place.FOLLOWS:
-            return self._write(Mode.APPEND, self._deltas(self.transcript.take()) + self._end())
+            entries = self._deltas(self.transcript.take())
+            if self._closing is not None:
+                return self._write(Mode.APPEND, entries + self._end())
+            if entries:  # almost always
+                return Write(self.channel.job, Mode.APPEND, tuple(entries), self._sent)
+            return None
         if self.place is Place.NEW and (self._started or self._closing):
             pieces = self._deltas(self.transcript.take())
             return self._write(Mode.FIRST, self._opening() + pieces + self._end())
@@ -123,7 +128,9 @@ class Feed:
 
     def applied(self, write: Write, result: Result) -> None:
         """Take in what the script said of the write."""
-        if result is Result.FENCED:
+        if result is Result.APPLIED and self._closing is None:  # almost always
+            self._follow(write)
+        elif result is Result.FENCED:
             self.shut()
             if self._closing is None:  # else a higher attempt may be this process's own next one
                 self._fenced()

@@ -100,18 +100,27 @@ class Log:
         Raises:
             RedisError: nothing is known of any write; sending them again unchanged is safe.
         """
-        keys = [log_key(write.job) for write in writes]
+        keys: list[str] = []
         arguments: list[Word] = []
+        opened: list[Word] = []
+        closed: list[str] = []
         for write in writes:
-            arguments += (write.mode, write.predecessor, write.life_ms, len(write.entries))
-            for entry in write.entries:
+            job, entries = write.job, write.entries
+            keys.append(f"deltaworks:{{{job}}}:log")  # as `log_key`: a call costs as much again
+            arguments += (write.mode, write.predecessor, write.life_ms, len(entries))
+            for entry in entries:
                 arguments += entry
+            if write.opens:
+                opened += (time.time(), job)
+            elif write.closes:
+                closed.append(job)
         run = self._script.run(keys, arguments)
-        if opened := [word for write in writes if write.opens for word in (time.time(), write.job)]:
+        if opened:
             codes, _ = await asyncio.gather(run, self._pipeline.command("ZADD", OPEN, *opened))
         else:
             codes = await run
-        await self.announced(write.job for write in writes if write.closes)
+        if closed:
+            await self.announced(closed)
         return [_RESULTS[code] for code in codes]
 
     async def announced(self, jobs: Iterable[str]) -> None:

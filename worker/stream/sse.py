@@ -67,6 +67,8 @@ class EventDecoder:
         """
         if self._start is not None:
             data = self._without_bom(data)
+        if self._is_plain(data):
+            return [Event(data[6:-2])]
         if self._after_cr or b"\r" in data:
             data = self._with_lf_only(data)
         lines = data.split(b"\n")
@@ -81,6 +83,19 @@ class EventDecoder:
             if len(self._line) > self._max:
                 raise too_large(self._max)
         return events
+
+    def _is_plain(self, data: bytes) -> bool:
+        """Whether that is one whole event of one line, `data: ...`, and nothing is pending: as
+        almost all that a read brings. The general way takes three times as long to it.
+        """
+        return (
+            data.startswith(b"data: ")
+            and data.endswith(b"\n\n")
+            and data.find(b"\n") == len(data) - 2
+            and len(data) < self._max
+            and not (self._line or self._data or self._after_cr or self._type)
+            and b"\r" not in data
+        )
 
     def flush(self) -> list[Event]:
         """What the end of the body leaves, as pending events: only a whole `[DONE]` or JSON."""
