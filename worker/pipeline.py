@@ -87,17 +87,22 @@ class _Channel(asyncio.Protocol):
         self._transport.set_protocol(self)
         self._reader = hiredis.Reader(replyError=_error)
         self._waiting: deque[tuple[asyncio.Future[object], float]] = deque()
+        self._unsent: list[bytes] = []
         self._watch: asyncio.TimerHandle | None = None
         self.closed = self._transport.is_closing()
 
     def send(self, words: Sequence[Word]) -> asyncio.Future[object]:
-        """Send a command; uvloop sends what is written in one turn together."""
+        """Send a command with what else is said in this turn of the loop: each write is a call
+        of the system.
+        """
         answer = self._loop.create_future()
         if self.closed:
             answer.set_exception(RedisConnectionError("the connection to Redis was lost"))
             return answer
         self._waiting.append((answer, self._loop.time()))
-        self._transport.write(hiredis.pack_command(tuple(words)))  # type: ignore[arg-type]  # its stub
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(hiredis.pack_command(tuple(words)))  # type: ignore[arg-type]  # its stub
         if self._watch is None:
             self._watch = self._loop.call_later(self._timeout_s, self._look)
         return answer
@@ -118,6 +123,10 @@ class _Channel(asyncio.Protocol):
         """Tell all who wait, and redis-py's own protocol, whose writer waits for it to close."""
         self._fail(RedisConnectionError("the connection to Redis was lost"))
         self._opener.connection_lost(exc)
+
+    def _flush(self) -> None:
+        self._transport.write(b"".join(self._unsent))
+        self._unsent.clear()
 
     def _look(self) -> None:
         """Close where the oldest question has waited too long: the others come after it."""
