@@ -19,7 +19,7 @@ from worker.batch.limits import PauseReason
 
 ROWS, MANY = 300, 3_000
 # Few slots, so that the batch is not over before all has befallen it.
-STREAMS = "40"
+STREAMS = "25"
 
 # Ten dear rows, or some more cheap ones.
 CAP, TOKEN = 10.0, 0.01
@@ -65,7 +65,11 @@ async def befall(scene: Scene, door: Door, what: str) -> None:
 
 
 async def try_again(door: Door, id: str) -> None:
-    """Have the rows run once more that have failed by now, if any has."""
+    """Have the rows run once more that have failed by now, if any has; not in a batch of their own,
+    as they would be after its end.
+    """
+    if (await door.ask("GET", f"/v1/batches/{id}")).json()["status"] != "in_progress":
+        return
     answer = await door.ask("POST", f"/v1/batches/{id}/retry")
     assert answer.status_code in {200, 409}, answer.text
 

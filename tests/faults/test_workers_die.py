@@ -55,10 +55,9 @@ async def test_a_worker_that_is_told_to_end_hands_its_jobs_over(on_sqlite: Scene
         await load.submit(8)
         await load.submit(8, LONG, ending("completed", requests=2))
         await load.running(10)
-        await scene.employ(1)
         since = time.monotonic()
         scene.dismiss(leaving)
-        await scene.gone(leaving, since, grace_s)
+        await asyncio.gather(scene.gone(leaving, since, grace_s), scene.employ(1))
 
     # Nobody is charged with it, and nothing waits for a lease to expire.
     assert all(job.crashes == 0 for job in scene.evidence.jobs.values())
