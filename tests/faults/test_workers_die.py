@@ -53,8 +53,8 @@ async def test_a_worker_that_is_told_to_end_hands_its_jobs_over(on_sqlite: Scene
     (leaving,) = scene.workers
     async with scene.load() as load:
         await load.submit(8)
-        await load.submit(8, LONG, ending("completed", requests=2))
-        await load.running(10)
+        long = await load.submit(8, LONG, ending("completed", requests=2))
+        await asyncio.gather(*(until(partial(load.has_said, id, 1)) for id in long))
         since = time.monotonic()
         scene.dismiss(leaving)
         await asyncio.gather(scene.gone(leaving, since, grace_s), scene.employ(1))
