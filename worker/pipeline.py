@@ -36,8 +36,13 @@ class Pipeline:
         self._channel: _Channel | None = None
         self._opening: asyncio.Task[_Channel] | None = None
 
-    async def command(self, *words: Word) -> object:
+    async def command(self, *words: Word, at_once: bool = False) -> object:
         """The answer to one command.
+
+        Args:
+            words: its own.
+            at_once: whether it is sent without waiting for what else is said in this turn of the
+                loop: for whoever says much in one command.
 
         Raises:
             RedisError: Redis refused it, did not answer in time, or is away; in the last two
@@ -47,7 +52,7 @@ class Pipeline:
         channel = self._channel
         if channel is None or channel.closed:
             channel = await self._opened()
-        return await channel.send(words)
+        return await channel.send(words, at_once)
 
     async def _opened(self) -> "_Channel":
         if self._opening is None:
@@ -91,18 +96,22 @@ class _Channel(asyncio.Protocol):
         self._watch: asyncio.TimerHandle | None = None
         self.closed = self._transport.is_closing()
 
-    def send(self, words: Sequence[Word]) -> asyncio.Future[object]:
+    def send(self, words: Sequence[Word], at_once: bool) -> asyncio.Future[object]:
         """Send a command with what else is said in this turn of the loop: each write is a call
-        of the system.
+        of the system. But to wait for the turn's end costs a turn.
         """
         answer = self._loop.create_future()
         if self.closed:
             answer.set_exception(RedisConnectionError("the connection to Redis was lost"))
             return answer
         self._waiting.append((answer, self._loop.time()))
-        if not self._unsent:
-            self._loop.call_soon(self._flush)
-        self._unsent.append(hiredis.pack_command(tuple(words)))  # type: ignore[arg-type]  # its stub
+        packed = hiredis.pack_command(tuple(words))  # type: ignore[arg-type]  # its stub
+        if at_once and not self._unsent:
+            self._transport.write(packed)
+        else:
+            if not self._unsent:
+                self._loop.call_soon(self._flush)
+            self._unsent.append(packed)
         if self._watch is None:
             self._watch = self._loop.call_later(self._timeout_s, self._look)
         return answer
@@ -161,11 +170,13 @@ class Script:
         # Redis names scripts by it; nothing is kept secret with it.
         self._sha = hashlib.sha1(source, usedforsecurity=False).hexdigest()
 
-    async def run(self, keys: Sequence[str], arguments: Sequence[Word]) -> list[int]:
-        """What the script returns, an empty list for nothing. Raises like `Pipeline.command`."""
+    async def run(
+        self, keys: Sequence[str], arguments: Sequence[Word], *, at_once: bool = False
+    ) -> list[int]:
+        """What the script returns, an empty list for nothing. See `Pipeline.command`."""
         words = (len(keys), *keys, *arguments)
         try:
-            answer = await self._pipeline.command("EVALSHA", self._sha, *words)
+            answer = await self._pipeline.command("EVALSHA", self._sha, *words, at_once=at_once)
         except ResponseError as error:
             if error.status_code != "NOSCRIPT":
                 raise

@@ -114,7 +114,7 @@ class Log:
                 opened += (time.time(), job)
             elif write.closes:
                 closed.append(job)
-        run = self._script.run(keys, arguments)
+        run = self._script.run(keys, arguments, at_once=True)
         if opened:
             codes, _ = await asyncio.gather(run, self._pipeline.command("ZADD", OPEN, *opened))
         else:
