@@ -78,11 +78,16 @@ class Run:
         """What has come since the last take, or None."""
         if self._taken == self.end:
             return None
-        text = "".join(self.new)
+        new = self.new
+        text = new[0] if len(new) == 1 else "".join(new)
         piece = self._piece(self._taken, text)
         self._taken = self.end
-        self.new.clear()
-        self._keep(text)
+        new.clear()
+        kept = self._kept
+        kept.append(text)
+        if len(kept) - self._blocks >= _TEXTS_PER_BLOCK:
+            kept[self._blocks :] = ["".join(kept[self._blocks :])]
+            self._blocks += 1
         return piece
 
     def replay(self) -> Piece:
@@ -105,9 +110,3 @@ class Run:
             at, self.end, part.choice, part.name, text,
             index=part.index, id=opening.id, name=opening.name, extra=self.extra,
         )  # fmt: skip
-
-    def _keep(self, text: str) -> None:
-        self._kept.append(text)
-        if len(self._kept) - self._blocks >= _TEXTS_PER_BLOCK:
-            self._kept[self._blocks :] = ["".join(self._kept[self._blocks :])]
-            self._blocks += 1

@@ -88,8 +88,12 @@ class Transcript:
 
     def take(self) -> list[Piece]:
         """What has come since the last take or replay: one piece a run, each joining the last."""
+        last = len(self._runs) - 1
+        if self._taken == last:  # almost always: one run grows
+            piece = self._runs[last].take()
+            return [] if piece is None else [piece]
         pieces = [run.take() for run in self._runs[self._taken :]]
-        self._taken = max(len(self._runs) - 1, 0)
+        self._taken = max(last, 0)
         return [piece for piece in pieces if piece is not None]
 
     def replay(self) -> list[Piece]:
