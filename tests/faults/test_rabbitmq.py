@@ -72,8 +72,8 @@ async def test_jobs_run_and_every_message_is_acknowledged(
     await scene.employ(1)
     async with scene.load() as load:
         await load.submit(10, LONG, ONCE)
-        await load.submit(10, expected=ONCE, lane="bulk")
         await load.running(10)
+        await load.submit(10, expected=ONCE, lane="bulk")
         # rabbitmqctl is an Erlang node of its own, and takes longer to answer than a job to end.
         scene.workers[0].send(signal.SIGSTOP)
         found = await asyncio.to_thread(rabbit.queues)
