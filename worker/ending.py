@@ -1,6 +1,6 @@
 """The end of a worker process: what it runs gets the grace, is given back, and the process exits.
 
-Celery's threads pool waits for every thread, however long, so a thread of our own keeps the
+Celery's pool waits for everything that runs, however long, so a thread of our own keeps the
 time. Whatever hangs, the process is gone `LAST_S` after the grace; the leases of what it still
 holds then expire.
 """

@@ -1,7 +1,7 @@
 """The process's one asyncio loop, in a thread of its own, for callers that are not asynchronous.
 
-Celery's threads hand it their coroutines and wait; the loop itself never waits for them. A
-watch, in one more thread, sees when it is late.
+Celery's pool hands it coroutines (see `worker.pool`); the loop never waits for Celery. A watch, in
+one more thread, sees when it is late.
 """
 
 import asyncio

@@ -167,7 +167,7 @@ def end_soon(sig: str, **_: object) -> None:
 
 
 class Drain(StartStopStep):
-    """Between Celery's consumer and its pool, which waits for every thread, our jobs end."""
+    """Between Celery's consumer and its pool, which waits for all that runs, our jobs end."""
 
     requires = (Pool,)
 
