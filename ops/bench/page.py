@@ -41,7 +41,11 @@ def results_page(reports: Sequence[Report]) -> str:
         lines += [f"- not run: {', '.join(missing)}"]
     missed = sum(not bar.held for report in reports for bar in report.bars)
     count = sum(len(report.bars) for report in reports)
-    lines += ["", f"Of {count} bars {count - missed} are held.", ""]
+    lines += [
+        "",
+        f"Of {count} bars {count - missed} are held. What stands in the way of the others, and",
+    ]
+    lines += ["what was tried, is in [PROFILE.md](PROFILE.md).", ""]
     rows = [[report.name, *_cells(bar)] for report in reports for bar in report.bars]
     lines += table(["", "bar", "at most or least", "found", ""], rows)
     for report in reports:
