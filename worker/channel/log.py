@@ -107,7 +107,7 @@ class Log:
         closed: list[str] = []
         for write in writes:
             job, entries = write.job, write.entries
-            keys.append(f"deltaworks:{{{job}}}:log")  # as `log_key`: a call costs as much again
+            keys.append(log_key(job))
             arguments += (write.mode, write.predecessor, write.life_ms, len(entries))
             for entry in entries:
                 arguments += entry
