@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
-from models import Job, JobState, Lane, clock
+from models import Job, JobState, Lane
 from worker.app import Nudge, Wake
 from worker.catalog import Catalog
 from worker.channel.announce import announce_end
@@ -170,7 +170,6 @@ class Submission:
             "error_category": Category.BAD_REQUEST.value,
             "error_code": "invalid_request",
             "error_message": str(error),
-            "finished_at": clock(),
         }
         try:
             job, is_new = await self._jobs.insert(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from worker.store.together import MOST, Together
+from worker.store.together import FEW, MOST, Together
 
 
 class Server:
@@ -101,7 +101,7 @@ async def test_the_patient_wait_a_moment_for_others_and_hurry_with_whoever_canno
     assert server.asked == []
     hurried = asyncio.create_task(together.ask(3))
     await server.has_asked(1)
-    assert server.asked == [[1, 2, 3]]
+    assert server.asked == [[3, 1, 2]]
     server.may_answer.release()
     assert await asyncio.gather(*patient, hurried) == [10, 20, 30]
     alone = asyncio.create_task(together.ask(4, patient=True))
@@ -119,3 +119,17 @@ async def test_as_many_as_one_call_takes_wait_for_nobody() -> None:
     server.may_answer.release()
     server.may_answer.release()
     assert len(await asyncio.gather(*tasks)) == MOST + 1
+
+
+async def test_few_of_the_patient_go_with_one_that_is_not_and_the_others_after_it() -> None:
+    server = Server()
+    together = Together(server.run)
+    tasks = [asyncio.create_task(together.ask(n, patient=True)) for n in range(FEW + 2)]
+    hurried = asyncio.create_task(together.ask(1000))
+    await server.has_asked(1)
+    assert server.asked == [[1000, *range(FEW)]]
+    server.may_answer.release()
+    assert await hurried == 10_000
+    server.may_answer.release()
+    assert await asyncio.gather(*tasks) == [n * 10 for n in range(FEW + 2)]
+    assert server.asked[1:] == [[FEW, FEW + 1]]

@@ -2,6 +2,7 @@
 
 import hashlib
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 
 from models import Base, schema
 from worker.errors import ConfigurationError, SchemaOutdated
+from worker.store import connection
 from worker.store.failures import READ_ONLY, sqlstate, translated
 
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
@@ -83,6 +85,7 @@ def connect(url: str, *, prepares: bool = True) -> AsyncEngine:
     is_sqlite = url.startswith("sqlite")
     engine = create_async_engine(
         url,
+        async_creator=partial(connection.connected, make_url(url)) if is_sqlite else None,
         isolation_level="AUTOCOMMIT",
         pool_size=SQLITE_CONNECTIONS if is_sqlite else POSTGRES_CONNECTIONS,
         max_overflow=0,

@@ -2,10 +2,24 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from msgspec import Struct
-from sqlalchemy import ColumnElement, and_, exists, func, literal, or_, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Float,
+    and_,
+    bindparam,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from models import TERMINAL, Attempt, Job, JobState, clock
 from models.base import UtcDateTime
@@ -34,12 +48,19 @@ class Listing(Struct, frozen=True, kw_only=True):
     after: Job | None = None
 
 
+class Ahead(NamedTuple):
+    """A moment so many seconds ahead by the database's clock."""
+
+    seconds: float
+
+
 class Jobs(Side):
     """The callers' side of the jobs table. Every method is one short transaction."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         super().__init__(engine)
         self._is_sqlite = engine.dialect.name == "sqlite"
+        self._inserts: dict[tuple[frozenset[str], frozenset[str]], Executable] = {}
 
     @resolving
     async def insert(
@@ -63,7 +84,7 @@ class Jobs(Side):
             deadline_s: seconds from the earliest start to the deadline, where the request
                 names none.
             held: whether it waits for its release (see `Dispatching`): nobody is woken for it.
-            ended: columns of a job that is inserted as ended (it can never run).
+            ended: columns of a job that is inserted as ended just now (it can never run).
 
         Returns:
             The job, and whether this call inserted it; False for a known one with the same
@@ -73,16 +94,34 @@ class Jobs(Side):
             Conflict: the id or the key belongs to another request, or to another tenant.
         """
         values = _columns(request, deadline_s) | {"id": id, "tenant": tenant, "held": held}
-        values |= ended or {}
+        if ended is not None:
+            values |= {**ended, "finished_at": Ahead(0.0)}
+        ahead = frozenset(name for name, value in values.items() if isinstance(value, Ahead))
         async with self._session() as session:
-            statement = insert_into(session, Job).values(values).on_conflict_do_nothing()
-            inserted = (await session.scalars(statement.returning(Job))).one_or_none()
+            statement = self._insert(session, frozenset(values), ahead)
+            inserted = (await session.scalars(statement, _bound(values))).one_or_none()
             if inserted is not None:
                 return inserted, True
             query = select(Job).where(_same(request, id, tenant))
             known = list(await session.scalars(query))
         _refuse_others(known, request, id, tenant)
         return known[0], unsure and known[0].id == id
+
+    def _insert(
+        self, session: AsyncSession, names: frozenset[str], ahead: frozenset[str]
+    ) -> Executable:
+        """The statement for jobs with these columns; made once, which takes longer than its run."""
+        if (made := self._inserts.get((names, ahead))) is not None:
+            return made
+        columns = Job.__mapper__.columns
+        values = {
+            columns[name].name: clock(bindparam(name, type_=Float)) if name in ahead
+            else bindparam(name)
+            for name in names
+        }  # fmt: skip
+        inserted = insert_into(session, Job).values(values).on_conflict_do_nothing()
+        statement = select(Job).from_statement(inserted.returning(Job))
+        return self._inserts.setdefault((names, ahead), statement)
 
     @unbroken
     async def get(self, id: str, tenant: str | None = None) -> Job:
@@ -256,9 +295,13 @@ def _refuse_others(known: Sequence[Job], request: JobRequest, id: str, tenant: s
         raise Conflict(f"id {id} and idempotency key {key!r} belong to two jobs; use one of them")
 
 
+def _bound(values: Mapping[str, object]) -> dict[str, object]:
+    return {n: v.seconds if isinstance(v, Ahead) else v for n, v in values.items()}
+
+
 def _columns(request: JobRequest, deadline_s: float) -> dict[str, object]:
     starts = request.scheduled_at
-    deadline = starts + timedelta(seconds=deadline_s) if starts else clock(deadline_s)
+    deadline = starts + timedelta(seconds=deadline_s) if starts else Ahead(deadline_s)
     return {
         "idempotency_key": request.idempotency_key,
         "request_hash": request.hash,
@@ -271,8 +314,8 @@ def _columns(request: JobRequest, deadline_s: float) -> dict[str, object]:
         "trace_context": request.trace_context,
         "scheduled_at": starts,
         "deadline_at": request.deadline_at or deadline,
-        "wake_at": starts or clock(FIRST_REWAKE_S),
+        "wake_at": starts or Ahead(FIRST_REWAKE_S),
         "wakes": 0 if starts else 1,
         "webhook_url": request.webhook,
-        "webhook_due_at": clock() if request.webhook else None,
+        "webhook_due_at": Ahead(0.0) if request.webhook else None,
     }

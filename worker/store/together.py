@@ -16,8 +16,8 @@ Answer = TypeVar("Answer")
 
 # Items of one statement: more would hold up the others, and lock more rows for longer.
 MOST = 128
-
-
+# Patient ones that go with those who are not: each more takes longer.
+FEW = 16
 # How long the patient ones wait for company: nothing to a job that nobody watches, and groups are
 # some times as large.
 PATIENCE_S = 0.05
@@ -34,14 +34,15 @@ class Together(Generic[Item, Answer]):
     def __init__(self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]]) -> None:
         self._run = run
         self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
+        self._patient: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._running: asyncio.Task[None] | None = None
         self._hurries = asyncio.Event()
 
     async def ask(self, item: Item, *, patient: bool = False) -> Answer:
         """The answer for the item; a patient one comes a moment later, with others."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, answer))
-        if not patient or len(self._waiting) >= MOST:
+        (self._patient if patient else self._waiting).append((item, answer))
+        if self._waiting or len(self._patient) >= MOST:
             self._hurries.set()
         if self._running is None:
             self._running = asyncio.create_task(self._work())
@@ -49,20 +50,23 @@ class Together(Generic[Item, Answer]):
 
     async def _work(self) -> None:
         try:
-            while self._waiting:
+            while self._waiting or self._patient:
                 await self._wait_for_others()
                 some, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
-                if self._waiting:
-                    self._hurries.set()
+                company = FEW if some else MOST
+                some += self._patient[:company]
+                self._patient = self._patient[company:]
                 await self._answer(some)
         finally:
             self._running = None
 
     async def _wait_for_others(self) -> None:
+        if self._waiting or len(self._patient) >= MOST:
+            return
+        self._hurries.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_S):
                 await self._hurries.wait()
-        self._hurries.clear()
 
     async def _answer(self, some: Sequence[tuple[Item, "asyncio.Future[Answer]"]]) -> None:
         try:
