@@ -42,7 +42,7 @@ from ops.bench.upstream import Upstream, written_between
 RATE = 50.0
 # More than one worker carries, and what no machine is busy with.
 OVERLOAD, QUICK_OVERLOAD, IDLE = 2000, 100, 20
-SHARES = {"idle": 0.0, "half": 0.5, "nine tenths": 0.9}
+SHARES = {"idle": 0.0, "quarter": 0.25, "half": 0.5, "nine tenths": 0.9}
 # How many jobs are heard by each kind of reader: the last to open, which are the last to end.
 READ = 20
 # How many jobs a second are submitted before the first delta comes; see `deltas.measurement`.
