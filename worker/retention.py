@@ -8,9 +8,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from worker.errors import StoreAway
 from worker.settings import Settings
 from worker.store import Store
+from worker.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -31,23 +31,15 @@ class Retention:
         self._retention = store.retention
         self._keep_jobs_s = settings.keep_jobs_s
         self._keep_batches_s = settings.keep_batches_s
-        self._asked = asyncio.Event()
+        self._turns = Turns(self.turn, "nothing is removed")
 
     def look(self) -> None:
         """Look soon for what is to be removed."""
-        self._asked.set()
+        self._turns.ask()
 
     async def run(self) -> None:
         """Remove what is to be removed whenever asked to, until cancelled."""
-        while True:
-            await self._asked.wait()
-            self._asked.clear()
-            try:
-                await self.turn()
-            except StoreAway as away:
-                logger.warning("nothing is removed: %s", away)
-            except Exception:  # not even a fault of ours may end a process that streams
-                logger.exception("nothing is removed")
+        await self._turns.run()
 
     async def turn(self) -> int:
         """Remove for a while; how many jobs went, rows of batches among them."""

@@ -14,6 +14,7 @@ import secrets
 import time
 from pathlib import Path
 
+from worker.disk import for_us_alone
 from worker.settings import Settings
 
 PREFIX = "dwr_"
@@ -64,7 +65,7 @@ def _keep(path: Path) -> None:
     """Write a new secret, whole and for us alone, unless another process has just done so."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with open(draft, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with open(draft, "wb", opener=for_us_alone) as file:
         file.write(secrets.token_bytes(SECRET_BYTES))
     try:
         os.link(draft, path)

@@ -1,6 +1,5 @@
 """The dispatcher: releases rows as slots become free, and wakes workers for them."""
 
-import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -9,8 +8,8 @@ from datetime import UTC, datetime
 from models import Batch
 from worker.batch.fairness import Wish, by_tenant, shares
 from worker.batch.limits import ANY, Pause, allowed
-from worker.errors import StoreAway
 from worker.store import Claimant, Store
+from worker.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -37,24 +36,15 @@ class Dispatcher:
         self._store = store
         self._wake = wake
         self._when_spent = when_spent
-        self._asked = asyncio.Event()
+        self._turns = Turns(self.turn, "rows are not released", PAUSE_S)
 
     def refill(self) -> None:
         """Release soon what there is room for."""
-        self._asked.set()
+        self._turns.ask()
 
     async def run(self) -> None:
         """Dispatch until cancelled."""
-        while True:
-            await self._asked.wait()
-            self._asked.clear()
-            try:
-                await self.turn()
-            except StoreAway as away:
-                logger.warning("rows are not released: %s", away)
-            except Exception:  # not even a fault of ours may end a process that streams
-                logger.exception("rows are not released")
-            await asyncio.sleep(PAUSE_S)
+        await self._turns.run()
 
     async def turn(self) -> int:
         """Release what there is room for; how many rows."""

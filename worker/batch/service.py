@@ -18,6 +18,7 @@ from worker.errors import StorageAway, StoreAway, UpstreamError
 from worker.files import Storage, in_thread
 from worker.settings import Settings
 from worker.store import Store
+from worker.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +51,12 @@ class Batches:
         self._tending = Tending(store, log, settings)
         self._reading = Reading(store.intake, storage, catalog, settings)
         self._writing = Writing(store, storage, settings)
+        self._turns = Turns(self._turn, "batches wait")
         self._dispatcher = Dispatcher(store, wake, self.look)
-        self._asked = asyncio.Event()
 
     def look(self) -> None:
         """Look soon after all batches."""
-        self._asked.set()
+        self._turns.ask()
 
     def refill(self) -> None:
         """A bulk job has ended: release soon what there is room for."""
@@ -75,18 +76,7 @@ class Batches:
         """Look after batches, and dispatch, until cancelled."""
         async with asyncio.TaskGroup() as running:
             running.create_task(self._dispatcher.run())
-            running.create_task(self._look_after())
-
-    async def _look_after(self) -> None:
-        while True:
-            await self._asked.wait()
-            self._asked.clear()
-            try:
-                await self._turn()
-            except (StoreAway, StorageAway) as away:
-                logger.warning("batches wait: %s", away)
-            except Exception:  # not even a fault of ours may end a process that streams
-                logger.exception("batches wait for the next turn")
+            running.create_task(self._turns.run())
 
     async def _turn(self) -> None:
         await self._tending.turn()

@@ -8,6 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from worker.disk import for_us_alone, sync
+
 # What is being written lies under this ending until it is whole.
 PART = ".part"
 # A draft that has not grown for so long was left by a process that died; seconds.
@@ -36,7 +38,7 @@ class Folder:
         # Two that write the same must not write into one another.
         part = self._path / f"{name}.{secrets.token_hex(4)}{PART}"
         try:
-            with open(part, "xb", opener=_for_us_alone) as file:
+            with open(part, "xb", opener=for_us_alone) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -44,7 +46,7 @@ class Folder:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-        self._sync()
+        sync(self._path)
 
     def open(self, name: str) -> BinaryIO:
         """The content."""
@@ -67,14 +69,3 @@ class Folder:
             with suppress(FileNotFoundError):  # another process has the same thought
                 if time.time() - part.stat().st_mtime > LEFT_S:
                     part.unlink()
-
-    def _sync(self) -> None:
-        folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _for_us_alone(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

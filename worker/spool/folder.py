@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from worker.disk import for_us_alone, sync
 from worker.engines.folder import open_lock, try_lock
 
 # How old a count of the files may be; others write here, too.
@@ -43,12 +44,12 @@ class SpoolFolder:
         self._take_room(len(content))
         draft = self._path / f"{name}.part"
         try:
-            with open(draft, "wb", opener=_for_us_alone) as file:
+            with open(draft, "wb", opener=for_us_alone) as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self._path / f"{name}.json")
-            self._sync()
+            sync(self._path)
         except OSError:
             draft.unlink(missing_ok=True)
             raise
@@ -98,17 +99,6 @@ class SpoolFolder:
                 raise OSError(errno.EDQUOT, "the spool is full", str(self._path))
             self._files += 1
             self._bytes += size
-
-    def _sync(self) -> None:
-        folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _for_us_alone(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _age(path: Path) -> float:

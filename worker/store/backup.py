@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, make_url
 
+from worker.disk import sync
 from worker.errors import ConfigurationError, InvalidRequest, StoreAway
 from worker.store.engine import WAIT_S, asynchronous_url
 
@@ -44,19 +45,11 @@ def back_up(url: str, to: Path) -> int:
         source = f"{Path(parsed.database or '').absolute().as_uri()}?mode=rw"
         with closing(sqlite3.connect(source, WAIT_S, isolation_level=None, uri=True)) as database:
             database.execute("VACUUM INTO ?", (str(draft),))
-        _sync(draft)
+        sync(draft)
         draft.replace(to)
-        _sync(to.absolute().parent)
+        sync(to.absolute().parent)
     except sqlite3.Error as error:
         raise StoreAway(f"the database cannot be copied: {error}") from None
     finally:
         draft.unlink(missing_ok=True)
     return to.stat().st_size
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,6 +14,7 @@ import httpx
 from models import Lane
 from worker.errors import StoreAway
 from worker.store import Told, Webhooks
+from worker.turns import Turns
 from worker.webhooks.event import body_of, event_id, name_of
 from worker.webhooks.sender import TIMEOUT_S, Sender
 from worker.webhooks.silence import Silence
@@ -46,23 +47,24 @@ class Deliveries:
         self._store = store
         self._sender = sender
         self._silence = Silence()
-        self._asked = asyncio.Event()
         self._free = AT_ONCE
         self._warned = False
+        self._under_way = asyncio.TaskGroup()
+        self._turns = Turns(self._turn, "webhooks wait")
 
     def look(self) -> None:
         """Look soon for webhooks that are due."""
-        self._asked.set()
+        self._turns.ask()
 
     async def run(self) -> None:
         """Deliver until cancelled; what is under way then is due again `TAKEN_S` later."""
-        async with asyncio.TaskGroup() as under_way:
-            while True:
-                await self._asked.wait()
-                self._asked.clear()
-                for told in await self._taken():
-                    self._free -= 1
-                    under_way.create_task(self._deliver(told)).add_done_callback(self._freed)
+        async with self._under_way:
+            await self._turns.run()
+
+    async def _turn(self) -> None:
+        for told in await self._taken():
+            self._free -= 1
+            self._under_way.create_task(self._deliver(told)).add_done_callback(self._freed)
 
     async def _taken(self) -> Sequence[Told]:
         """A portion of those that are due: batches, then the interactive lane's, then bulk."""

@@ -124,11 +124,12 @@ def _parts(found: Found) -> list[str]:
     rows += _by_process(found, "us", lambda r: r.cpu_us)
     rows += [
         "",
-        "Beside it the parts, each measured by itself in the same run, in microseconds of CPU a "
-        "row: an empty\ntask on the same pool and the send of its message, both divided by the "
-        "rows a wake-up carried, with\nRedis's part of both; the bare HTTP exchange; the database "
-        "statements, in groups as large as they were\nin the run, the database server's part "
-        "included:\n",
+        "Beside it the parts, each measured by itself in the same run and at its pace, in "
+        "microseconds of CPU\na row: an empty task on the same pool and the send of its message, "
+        "both divided by the rows a wake-up\ncarried, with Redis's part of both; the bare HTTP "
+        "exchange; the database statements, in groups as large\nas they were in the run, the "
+        "database server's part included. What is in no part: the log and its\nevents, the "
+        "limiter, leases, records, and Redis's time for them:\n",
         "| database | all processes | sum of parts | times | task | send | Redis | exchange "
         "| insert | release | claim | end |",
         "|" + " --- |" * 12,

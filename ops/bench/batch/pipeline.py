@@ -87,10 +87,11 @@ def measure(database: str, rows: int, log_life_s: float) -> Result:
             used_s = [meter.cpu_s() - then for meter, then in zip(meters, before_s, strict=True)]
         ended_at, waited_s = time.monotonic(), worker.waited_s() - waited_s
         counts = scene.counts().since(counts)
-        found = parts.of_rows(scene, Groups.of_rows(counts), min(rows, 3_000))
+        phases = _phases(batch)
+        found = parts.of_rows(scene, Groups.of_rows(counts), rows / sum(phases))
         time.sleep(max(0.0, ended_at + log_life_s + 2 - time.monotonic()))
         left = int(scene.redis.dbsize()) - keys
-    reading_s, running_s, writing_s = _phases(batch)
+    reading_s, running_s, writing_s = phases
     return Result(
         database=database,
         rows=rows,
@@ -105,7 +106,7 @@ def measure(database: str, rows: int, log_life_s: float) -> Result:
         parts=found,
         counts=counts,
         memory_mb={name: round(mb, 1) for name, mb in watch.peaks_mb.items()},
-        waited=round(waited_s / (reading_s + running_s + writing_s), 3),
+        waited=round(waited_s / sum(phases), 3),
         redis_kb=round(watch.highest - memory, 1),
         keys=left,
     )

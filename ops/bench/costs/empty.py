@@ -1,7 +1,7 @@
 """The messages of jobs without jobs.
 
-    celery -A ops.bench.costs.empty worker             takes them, and does nothing
-    python -m ops.bench.costs.empty COUNT CARRIED      sends so many
+    celery -A ops.bench.costs.empty worker                 takes them, and does nothing
+    python -m ops.bench.costs.empty COUNT CARRIED PER_S    sends so many
 
 Each is a wake-up of one interactive job, or with CARRIED above 0 of so many rows. Prints a
 `Sent` as JSON. The messages are the worker's own, and so are pool, queues and delivery; the tasks
@@ -16,6 +16,7 @@ import msgspec
 from celery import Celery
 
 from models import Lane
+from ops.bench.costs.pace import Pace
 from worker import app as deltaworks
 from worker.ids import new_id
 from worker.pool import Awaited
@@ -42,8 +43,11 @@ async def run_rows(ids: list[str]) -> None:
     """Run none of them."""
 
 
-async def send(count: int, carried: int) -> Sent:
-    """Send them, after one for practice; what the broker did not take in time, once more."""
+async def send(count: int, carried: int, per_s: float) -> Sent:
+    """Send them, after one for practice; what the broker did not take in time, once more.
+
+    So many a second; with 0 one after the other.
+    """
     ids = [new_id("job_") for _ in range(max(carried, 1))]
 
     async def wake() -> None:
@@ -55,12 +59,13 @@ async def send(count: int, carried: int) -> Sent:
                 taken = await deltaworks.wake(ids[0], Lane.INTERACTIVE)
 
     await wake()
-    begun_at, begun_s = time.time(), time.process_time()
-    for _ in range(count):
+    begun_at, begun_s, pace = time.time(), time.process_time(), Pace(per_s)
+    for number in range(count):
+        await pace.reach(number)
         await wake()
     return Sent(begun_at, (time.process_time() - begun_s) / count * 1e6)
 
 
 if __name__ == "__main__":
-    sent = asyncio.run(send(int(sys.argv[1]), int(sys.argv[2])))
+    sent = asyncio.run(send(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
     sys.stdout.buffer.write(msgspec.json.encode(sent))

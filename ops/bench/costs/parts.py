@@ -1,4 +1,6 @@
-"""The parts of a job's cost, each by itself, in groups as large as they were in the run."""
+"""The parts of a job's cost, each by itself: in groups as large as they were in the run, and at
+its pace (see `pace`).
+"""
 
 import sys
 import time
@@ -15,8 +17,8 @@ from ops.bench.costs.prompts import EMPTY
 from ops.bench.costs.scene import Scene
 from ops.bench.processes import Child, start_redis
 
-# Exchanges and requests that run at once: enough that none waits for another.
-AT_ONCE = 50
+# How long a part is measured, which comes so many times a second; and how often at least.
+SECONDS, LEAST = 3.0, 200
 # Messages for practice, before any is counted.
 PRACTICE = 100
 # How long all messages may take.
@@ -67,49 +69,55 @@ class Messages(msgspec.Struct, frozen=True, kw_only=True):
     per_s: float
 
 
-def of_rows(scene: Scene, groups: Groups, rows: int) -> Parts:
+def of_rows(scene: Scene, groups: Groups, per_s: float) -> Parts:
     """The parts of a batch's row, measured in the scene, whose worker has nothing to do meanwhile.
 
     Args:
         scene: where the pipeline was measured.
         groups: how its rows went together.
-        rows: as many exchanges, rows of statements, and a tenth as many messages.
+        per_s: how many there were a second.
     """
-    found, carried = messages(scene, max(rows // 10, 50), groups.carried), groups.carried
+    carried = groups.carried
+    found = messages(scene, per_s / carried, carried)
     return Parts(
         task=round(found.task / carried, 1),
         send=round(found.send / carried, 1),
         broker=round(found.broker / carried, 1),
-        exchange=exchange(scene, rows),
-        statements=statements(scene, groups, rows),
+        exchange=exchange(scene, per_s),
+        statements=statements(scene, groups, per_s),
     )
 
 
-def exchange(scene: Scene, count: int) -> float:
-    """Of one of so many exchanges with the upstream."""
-    words = scene.base_url, EMPTY, count, AT_ONCE
+def exchange(scene: Scene, per_s: float) -> float:
+    """Of one exchange with the upstream, of so many a second."""
+    words = scene.base_url, EMPTY, _count(per_s), per_s
     return round(float(scene.printed_by("costs.exchanges", *words)), 1)
 
 
-def request(scene: Scene, address: str, count: int) -> float:
-    """Of one of so many requests to the gateway at the address, both ends together."""
-    gateway = scene.meters["gateway"]
+def request(scene: Scene, address: str, per_s: float) -> float:
+    """Of one request to the gateway at the address, of so many a second; both ends together."""
+    gateway, count = scene.meters["gateway"], _count(per_s)
     before_s = gateway.cpu_s()
-    us = float(scene.printed_by("costs.requests", address, count, AT_ONCE))
+    us = float(scene.printed_by("costs.requests", address, count, per_s))
     return round(us + (gateway.cpu_s() - before_s) / count * 1e6, 1)
 
 
-def statements(scene: Scene, groups: Groups, rows: int) -> dict[str, float]:
-    """Of so many rows, by statement, in a database that has nothing else."""
+def statements(scene: Scene, groups: Groups, per_s: float) -> dict[str, float]:
+    """Of a job, of so many a second, by statement, in a database that has nothing else."""
     encoded = msgspec.json.encode(groups).decode()
-    words = scene.new_database("statements"), rows, encoded, scene.database_pid
+    url = scene.new_database("statements")
+    words = url, _count(per_s), encoded, per_s, scene.database_pid
     printed = scene.printed_by("costs.statements", *words)
     found = msgspec.json.decode(printed, type=dict[str, float])
     return {name: round(us, 1) for name, us in found.items()}
 
 
-def messages(scene: Scene, count: int, carried: int = 0) -> Messages:
-    """Of one of so many messages; each carries so many rows, or with 0 one job."""
+def messages(scene: Scene, per_s: float, carried: int = 0, count: int = 0) -> Messages:
+    """Of a message, of so many a second; each carries so many rows, or with 0 one job.
+
+    With 0 a second they are sent one after the other, `count` in all.
+    """
+    count = count or _count(per_s)
     with ExitStack() as stack:
         folder = scene.folder / "empty"
         folder.mkdir(exist_ok=True)
@@ -120,14 +128,14 @@ def messages(scene: Scene, count: int, carried: int = 0) -> Messages:
         child = stack.enter_context(Child("empty", command, folder, environment))
         worker, broker = Meter("empty", child.pid), Meter("redis", redis_server.pid)
 
-        def send(many: int) -> Sent:
-            printed = scene.printed_by("costs.empty", many, carried, redis_url=url)
+        def send(many: int, per_s: float) -> Sent:
+            printed = scene.printed_by("costs.empty", many, carried, per_s, redis_url=url)
             _await_taken(client)
             return msgspec.json.decode(printed, type=Sent)
 
-        send(PRACTICE)
+        send(PRACTICE, 0.0)
         worker_s, broker_s = worker.cpu_s(), broker.cpu_s()
-        sent = send(count)
+        sent = send(count, per_s)
         took_s = time.time() - sent.begun_at
         worker_s, broker_s = worker.cpu_s() - worker_s, broker.cpu_s() - broker_s
     return Messages(
@@ -136,6 +144,10 @@ def messages(scene: Scene, count: int, carried: int = 0) -> Messages:
         broker=round(broker_s / count * 1e6, 1),
         per_s=round(count / took_s, 1),
     )
+
+
+def _count(per_s: float) -> int:
+    return max(LEAST, round(per_s * SECONDS))
 
 
 def _await_taken(client: redis.Redis) -> None:

@@ -1,9 +1,9 @@
-"""`python -m ops.bench.costs.statements URL ROWS GROUPS DATABASE_PID`.
+"""`python -m ops.bench.costs.statements URL ROWS GROUPS PER_S DATABASE_PID`.
 
-What the database statements of a job cost, in groups as GROUPS (JSON) says: inserted, claimed and
-ended by the worker's own store in a database that has our schema and nothing else; rows of a batch
-are released, too. Prints microseconds of CPU a job, by statement, that of the database server
-included.
+What the database statements of a job cost, in groups as GROUPS (JSON) says, and at so many jobs a
+second: inserted, claimed and ended by the worker's own store in a database that has our schema and
+nothing else; rows of a batch are released, too. Prints microseconds of CPU a job, by statement,
+that of the database server included.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ import uvloop
 from models import Attempt, Job
 from ops.bench.costs.groups import Groups
 from ops.bench.costs.meters import Meter
+from ops.bench.costs.pace import Pace
 from ops.bench.costs.prompts import EMPTY, body
 from tests.batches import LEASE_S, inserted, row, taken
 from tests.jobs import DEADLINE_S, attempt, ended, new_id, request
@@ -38,8 +39,9 @@ T = TypeVar("T")
 class Statements:
     """Takes jobs from their insertion to their ends."""
 
-    def __init__(self, store: Store, groups: Groups, server: Meter | None) -> None:
+    def __init__(self, store: Store, groups: Groups, per_s: float, server: Meter | None) -> None:
         self.us: dict[str, float] = {}
+        self._per_s = per_s
         self._store = store
         self._groups = groups
         self._server = server
@@ -50,12 +52,12 @@ class Statements:
         ids = await (self._submitted(count) if groups.submitted else self._released(count))
         jobs = []
         async with self._measured("claim", count):
-            for some_ids in portions(ids, groups.claimed):
+            async for some_ids in self._paced(ids, groups.claimed):
                 jobs += await asyncio.gather(*(store.holds.claim(id, LEASE_S) for id in some_ids))
         records = [_end(job) for job in jobs if job is not None]
         assert len(records) == count
         async with self._measured("end", count):
-            for some_ends in portions(records, groups.ended):
+            async for some_ends in self._paced(records, groups.ended):
                 settled = await asyncio.gather(*(store.holds.settle(*each) for each in some_ends))
                 assert all(settled)
 
@@ -64,7 +66,7 @@ class Statements:
         requests = [_request(number) for number in range(count)]
         ids = list[str]()
         async with self._measured("insert", count):
-            for some in portions(requests, self._groups.submitted):
+            async for some in self._paced(requests, self._groups.submitted):
                 ids += await asyncio.gather(*(self._insert(each) for each in some))
         return ids
 
@@ -82,14 +84,21 @@ class Statements:
                 assert await inserted(store, batch, some)
         assert await store.intake.begin(batch, count, EMPTY, {})
         async with self._measured("release", count):
-            while len(ids) < count:
-                most = min(groups.released, count - len(ids))
+            async for numbers in self._paced(range(count), groups.released):
+                most = len(numbers)
                 found = await store.dispatching.release(
                     lambda _claimants, _room, most=most: {batch.id: most}  # type: ignore[misc]
                 )
                 assert found is not None
                 ids += found.ids[batch.id]
         return ids
+
+    async def _paced(self, items: Sequence[T], size: int) -> AsyncIterator[Sequence[T]]:
+        """The items, so many at a time, as they come in the run."""
+        pace = Pace(self._per_s)
+        for number, some in enumerate(portions(items, size)):
+            await pace.reach(number * size)
+            yield some
 
     @asynccontextmanager
     async def _measured(self, name: str, rows: int) -> AsyncIterator[None]:
@@ -124,14 +133,16 @@ def _end(job: Job) -> tuple[Job, Attempt]:
     return ended(job, "word"), record
 
 
-async def measure(url: str, rows: int, groups: Groups, database_pid: int) -> dict[str, float]:
+async def measure(
+    url: str, rows: int, groups: Groups, per_s: float, database_pid: int
+) -> dict[str, float]:
     """Microseconds of CPU a row, by statement."""
     store = Store(connect(url), "bench")
     try:
         server = Meter("database", database_pid) if database_pid else None
-        statements = Statements(store, groups, server)
-        await statements.run(PRACTICE)
+        await Statements(store, groups, 0.0, server).run(PRACTICE)
         settle_garbage()
+        statements = Statements(store, groups, per_s, server)
         await statements.run(rows)
     finally:
         await store.aclose()
@@ -140,5 +151,6 @@ async def measure(url: str, rows: int, groups: Groups, database_pid: int) -> dic
 
 if __name__ == "__main__":
     groups = msgspec.json.decode(sys.argv[3], type=Groups)
-    us = uvloop.run(measure(sys.argv[1], int(sys.argv[2]), groups, int(sys.argv[4])))
+    per_s, pid = float(sys.argv[4]), int(sys.argv[5])
+    us = uvloop.run(measure(sys.argv[1], int(sys.argv[2]), groups, per_s, pid))
     sys.stdout.buffer.write(msgspec.json.encode(us))

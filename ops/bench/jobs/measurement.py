@@ -26,8 +26,8 @@ SETTLING_S = 0.5
 OUTSIDE = "simulator"
 # The rows' logs are of no interest here.
 LOG_LIFE_S = 2.0
-# At most so many are used for the parts: more would not make them any more certain.
-MOST_FOR_PARTS = 2_000
+# Messages of Celery's own floor.
+FLOOR = 2_000
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,22 +89,24 @@ class Measurement:
         self._worker, self._address = scene.work(), scene.serve()
         for way in WAYS:
             self._run(way, WARMING)
-        found = parts.messages(scene, MOST_FOR_PARTS)
+        found = parts.messages(scene, 0.0, count=FLOOR)
         self.floor = Floor(database=scene.database, messages=found)
-        self._exchange_us = parts.exchange(scene, MOST_FOR_PARTS)
-        self._request_us = parts.request(scene, self._address, MOST_FOR_PARTS)
+        self._messages: Messages | None = None
 
     def take(self, way: Way, jobs: int) -> Result:
         """Run so many jobs through the way, and measure the parts of what they cost."""
         result, groups = self._taken(way, jobs)
-        found, messages = self.floor.messages, way.messages
+        scene, per_s, requests_per_s = self._scene, result.per_s, result.per_s * way.requests
+        # The ways do not differ so much that each would need a worker of its own.
+        found = self._messages = self._messages or parts.messages(scene, per_s)
+        request_us = parts.request(scene, self._address, requests_per_s) if way.requests else 0.0
         of_job = Parts(
-            task=found.task * messages,
-            send=found.send * messages,
-            broker=found.broker * messages,
-            exchange=self._exchange_us,
-            request=round(self._request_us * way.requests, 1),
-            statements=parts.statements(self._scene, groups, min(jobs, MOST_FOR_PARTS)),
+            task=round(found.task * way.messages, 1),
+            send=round(found.send * way.messages, 1),
+            broker=round(found.broker * way.messages, 1),
+            exchange=parts.exchange(scene, per_s),
+            request=round(request_us * way.requests, 1),
+            statements=parts.statements(scene, groups, per_s),
         )
         return msgspec.structs.replace(result, parts=of_job)
 

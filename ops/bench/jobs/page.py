@@ -73,11 +73,12 @@ system) a job, by process. The simulator's are not counted; SQLite's are those o
 which the worker was ready to run and others had the cores.
 """
 PARTS = """\
-Beside it the parts, each measured by itself in the same run, in microseconds of CPU a job: empty
-tasks on the same pool (a submission by message is one more), the send of their messages, Redis's
-part of both; the bare HTTP exchange with the upstream; a request to the gateway that asks for
-nothing, at both ends; the database statements, in groups as large as they were in the run, the
-database server's part included:
+Beside it the parts, each measured by itself in the same run and at its pace, in microseconds of CPU
+a job: empty tasks on the same pool (a submission by message is one more), the send of their
+messages, Redis's part of both; the bare HTTP exchange with the upstream; a request to the gateway
+that asks for nothing, at both ends; the database statements, in groups as large as they were in the
+run, the database server's part included. What is in no part: the log and its events, the limiter,
+leases, records, the follower of whoever waits, and Redis's time for them:
 """
 
 
