@@ -37,11 +37,11 @@ CPU is user and system time of the system's process, children included, over a w
 streams run, divided by the deltas the simulator wrote in it, or by those that were published where
 these are fewer. The system has one core, and all else the others. `whole` is the same from the
 first submit to the last end announced: claims, connections, saving and closing included. Streams
-become more until a system publishes less than {CARRIED:.0%} of what was to be written; `carried` is
-what is sustained: all streams open, and at least {KEPT_UP:.0%} of what was written is out in the
-same window. `waited` is the share of the window in which the process was ready to run but others
-had the cores: far above 0, the machine was busy with something else, more is merged in the sockets,
-and latency is that of the scheduler.
+become more (than 1,000 in the first run only) until a system publishes less than {CARRIED:.0%} of
+what was to be written; `carried` is what is sustained: all streams open, and at least
+{KEPT_UP:.0%} of what was written is out in the same window. `waited` is the share of the window in
+which the process was ready to run but others had the cores: far above 0, the machine was busy with
+something else, more is merged in the sockets, and latency is that of the scheduler.
 
 The raw readers are one `asyncio.Protocol` a stream, on the loop of `asyncio` and on uvloop: they
 take the bytes out of their HTTP chunks and split them into events, as every reader has to, and that

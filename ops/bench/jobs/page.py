@@ -136,7 +136,8 @@ def _growth(grown: Sequence[Result]) -> list[str]:
         if (power := exponent(points)) is not None
     ]
     return [
-        f"As their number grows ({grown[0].way}); seconds of CPU are those of all processes:\n",
+        f"As their number grows ({grown[0].way}, in the first run); seconds of CPU are those of "
+        "all processes:\n",
         *table(["database", "jobs", "jobs/s", "s of CPU"], rows),
         "",
         f"The exponent of that growth, 1 being proportional: {', '.join(exponents)}.",
