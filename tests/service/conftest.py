@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from redis.asyncio import Redis
 
-from models import schema
+from models import Base, schema
 from tests.proxy import Proxy
 from tests.servers import PostgresServer, RedisServer
 from tests.streams import following, publishing
@@ -53,7 +53,7 @@ def database_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -
         return f"sqlite:///{shutil.copy(template, tmp_path / 'jobs.db')}"
     url: str = request.getfixturevalue("migrated_postgres")
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
-        connection.execute("TRUNCATE jobs, attempts, batches, files, processes, deaths, api_keys")
+        connection.execute(f"TRUNCATE {', '.join(Base.metadata.tables)}")
     return url
 
 

@@ -120,9 +120,10 @@ def _number(text: str) -> float | None:
 
 
 def _usable(seconds: float | None) -> float | None:
-    if seconds is None or not math.isfinite(seconds) or not 0 < seconds <= _LONGEST_WAIT_S:
+    if seconds is None or not math.isfinite(seconds):
         return None
-    return round(seconds, 6)
+    rounded = round(seconds, 6)  # a nanosecond is nothing, too
+    return rounded if 0 < rounded <= _LONGEST_WAIT_S else None
 
 
 def _response_time(headers: Mapping[str, str]) -> float:
