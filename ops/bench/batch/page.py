@@ -168,7 +168,7 @@ def _together(found: Found) -> list[str]:
 def _held(found: Found) -> list[str]:
     rows = [
         "In the first run: files read in, validated, to held rows, by one process; then dispatches "
-        f"of {held.RELEASED} rows at most out of\nso many held ones (`store.dispatching.release`), "
+        f"of {held.RELEASED}\nrows at most out of so many held ones (`store.dispatching.release`), "
         "which were ended after each:\n",
         "| database | rows | rows/s | us of CPU a row | MB before | MB at most | ms a dispatch "
         "| lowest | highest | ms of CPU |",

@@ -18,7 +18,7 @@ from ops.bench.costs.scene import Scene
 from ops.bench.processes import Child, start_redis
 
 # How long a part is measured, which comes so many times a second; and how often at least.
-SECONDS, LEAST = 3.0, 200
+SECONDS, LEAST = 2.0, 10
 # Messages for practice, before any is counted.
 PRACTICE = 100
 # How long all messages may take.

@@ -37,7 +37,7 @@ class Plan(msgspec.Struct, frozen=True):
     sizes: tuple[int, ...]
 
 
-WHOLE = Plan(1_500, (1_000, 10_000))
+WHOLE = Plan(600, (500, 5_000))
 QUICK = Plan(400, (100, 1_000))
 
 

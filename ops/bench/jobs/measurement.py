@@ -27,7 +27,7 @@ OUTSIDE = "simulator"
 # The rows' logs are of no interest here.
 LOG_LIFE_S = 2.0
 # Messages of Celery's own floor.
-FLOOR = 2_000
+FLOOR = 1_000
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
