@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from worker.disk import for_us_alone
 from worker.errors import EngineFailed
 
 # How often a lock or a file is looked at by who waits for it with a time limit (flock has none).
@@ -71,7 +72,7 @@ class Folder(msgspec.Struct, frozen=True):
         """Start a new log, keep the last one, and return a descriptor that appends."""
         with suppress(FileNotFoundError):
             self.log.replace(self.path / "log.1")
-        return os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        return for_us_alone(str(self.log), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def failure(self, problem: str) -> EngineFailed:
         """The error for `problem`, with the end of the log."""
@@ -131,7 +132,7 @@ def private_folder(path: Path) -> Path:
 
 def open_lock(path: Path) -> int:
     """Open a lock file. The lock belongs to the descriptor: who opens twice may hold twice."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    return for_us_alone(str(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
 
 
 def try_lock(lock: int, operation: int) -> bool:

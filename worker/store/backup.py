@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, make_url
 
-from worker.disk import sync
+from worker.disk import for_us_alone, sync
 from worker.errors import ConfigurationError, InvalidRequest, StoreAway
 from worker.store.engine import WAIT_S, asynchronous_url
 
@@ -40,7 +40,7 @@ def back_up(url: str, to: Path) -> int:
         raise InvalidRequest("FILE", f"{str(to)!r} is there already", "name another one")
     draft = to.with_name(f"{to.name}.part")
     draft.unlink(missing_ok=True)
-    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    os.close(for_us_alone(str(draft), os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     try:
         source = f"{Path(parsed.database or '').absolute().as_uri()}?mode=rw"
         with closing(sqlite3.connect(source, WAIT_S, isolation_level=None, uri=True)) as database:

@@ -42,7 +42,7 @@ class Together(Generic[Item, Answer]):
         """The answer for the item; a patient one comes a moment later, with others."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         (self._patient if patient else self._waiting).append((item, answer))
-        if self._waiting or len(self._patient) >= MOST:
+        if self._is_due():
             self._hurries.set()
         if self._running is None:
             self._running = asyncio.create_task(self._work())
@@ -60,8 +60,11 @@ class Together(Generic[Item, Answer]):
         finally:
             self._running = None
 
+    def _is_due(self) -> bool:
+        return bool(self._waiting) or len(self._patient) >= MOST
+
     async def _wait_for_others(self) -> None:
-        if self._waiting or len(self._patient) >= MOST:
+        if self._is_due():
             return
         self._hurries.clear()
         with suppress(TimeoutError):
