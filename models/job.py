@@ -11,6 +11,7 @@ from models.states import JobState, Lane
 _STATES = ", ".join(f"'{state.value}'" for state in JobState)
 _LANES = ", ".join(f"'{lane.value}'" for lane in Lane)
 _OPEN_ROW = "batch_id IS NOT NULL AND finished_at IS NULL"
+_PARKED_ROW = f"{_OPEN_ROW} AND started_at IS NOT NULL"
 _ENDED_ROW = "batch_id IS NOT NULL AND finished_at IS NOT NULL"
 _ENDED_WITH_WEBHOOK = "webhook_due_at IS NOT NULL AND finished_at IS NOT NULL"
 _KEPT = "finished_at IS NOT NULL AND batch_id IS NULL AND webhook_due_at IS NULL"
@@ -45,8 +46,8 @@ class Job(Base):
     batch_row: Mapped[int | None]
     generation: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     superseded: Mapped[bool] = mapped_column(default=False, server_default=false())
-    # Whether it has yet to be released: until then nobody is woken for it. So wait the rows of
-    # batches, and other bulk jobs.
+    # Whether it has yet to be released, for the first time or once more: until then nobody is woken
+    # for it. So wait the rows of batches, and other bulk jobs.
     held: Mapped[bool] = mapped_column(default=False, server_default=false())
     retry_of: Mapped[str | None] = mapped_column(String(64))
     # What a response repeats of its request (the Responses API); null where the job is none.
@@ -100,6 +101,11 @@ class Job(Base):
     webhook_url: Mapped[str | None] = mapped_column(String(2048))
     webhook_due_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     webhook_tries: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+
+    @property
+    def untouched(self) -> bool:
+        """Whether it was never released: nobody has heard of it."""
+        return self.held and self.started_at is None
 
     __table_args__ = (
         UniqueConstraint("tenant", "idempotency_key"),
@@ -162,6 +168,17 @@ class Job(Base):
             "batch_row",
             postgresql_where=text(_OPEN_ROW),
             sqlite_where=text(_OPEN_ROW),
+        ),
+        # Held once more after they had begun: few, among all that are held. With all that is asked
+        # of them, else SQLite prefers the index of all.
+        Index(
+            "ix_jobs_parked",
+            "batch_id",
+            "held",
+            "scheduled_at",
+            "cost",
+            postgresql_where=text(f"{_PARKED_ROW} AND held"),
+            sqlite_where=text(f"{_PARKED_ROW} AND held = 1"),
         ),
         Index(
             "ix_jobs_ended_rows",

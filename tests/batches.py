@@ -8,7 +8,8 @@ import msgspec
 from sqlalchemy import func, select, update
 
 from models import Attempt, Batch, BatchStatus, File, Job, JobState, clock
-from tests.jobs import ended
+from tests.jobs import claimed, ended
+from worker.batch.dispatch import Dispatcher
 from worker.batch.request import BATCH
 from worker.files import new_file_id
 from worker.ids import new_id
@@ -95,6 +96,13 @@ async def count(store: Store, *where: Any) -> int:
         return await connection.scalar(select(func.count()).select_from(Job).where(*where)) or 0
 
 
+async def begins(store: Store, id: str) -> Job:
+    """Release a row, if it is held, and claim it."""
+    async with store.engine.begin() as connection:
+        await connection.execute(update(Job).where(Job.id == id).values(held=False))
+    return await claimed(store, id, LEASE_S)
+
+
 async def settled(
     store: Store,
     id: str,
@@ -103,9 +111,8 @@ async def settled(
     spent: float | None = None,
     **columns: Any,
 ) -> None:
-    """Claim a row and end it, as its holder does."""
-    job = await store.holds.claim(id, LEASE_S)
-    assert job is not None
+    """Claim a row, released or not, and end it, as its holder does."""
+    job = await begins(store, id)
     ended(job, state=state)
     if state is JobState.FAILED:
         job.output_text, job.output, job.length, job.finish_reason = None, None, 0, None
@@ -149,3 +156,40 @@ async def finished(store: Store, batch: Batch) -> Batch:
     found = await store.intake.take(LEASE_S)
     assert found is not None and (found.id, found.status) == (batch.id, BatchStatus.FINALIZING)
     return found
+
+
+class Woken:
+    """A dispatcher of the store, and the rows it has woken workers for."""
+
+    def __init__(self, store: Store, *, takes: bool = True) -> None:
+        self.ids: list[str] = []
+        self.spent = 0
+        self._takes = takes
+        self._dispatcher = Dispatcher(store, self._wake, self._when_spent)
+
+    async def _wake(self, ids: Sequence[str]) -> bool:
+        self.ids += ids
+        return self._takes
+
+    def _when_spent(self) -> None:
+        self.spent += 1
+
+    async def turn(self) -> list[int]:
+        """The rows of `numbered` batches that one dispatch released, by number."""
+        return [int(id.rpartition("-")[2]) for id in await self.dispatch()]
+
+    async def dispatch(self) -> list[str]:
+        """One dispatch, of whatever jobs; those that it released."""
+        before = len(self.ids)
+        released = await self._dispatcher.turn()
+        assert not self._takes or released == len(self.ids) - before
+        return self.ids[before:]
+
+
+async def numbered(store: Store, count: int, **fields: Any) -> Batch:
+    """A batch in progress whose rows' ids end in their numbers."""
+    mine = await taken(store, **fields)
+    rows = [row(n, id=f"{new_id('job_')}-{n}") for n in range(count)]
+    assert await inserted(store, mine, rows)
+    assert await store.intake.begin(mine, count, "sim", {})
+    return mine

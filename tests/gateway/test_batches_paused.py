@@ -138,6 +138,32 @@ async def test_a_suspended_upstream_pauses_a_batch_until_it_is_resumed(
     assert found["request_counts"] == {"total": 121, "completed": 121, "failed": 0}
 
 
+async def test_a_suspension_that_outlasts_the_batch_burns_none_of_its_rows(
+    priced: Stack, client: httpx.AsyncClient
+) -> None:
+    broke = "sim?fault=insufficient-quota&times=1&key=bankrupt"
+    id = await created(client, [broke, *[FAST] * 120], completion_window="10m")
+    found = await paused(client, id)
+    assert found["paused"]["reason"] == "suspended"
+    assert found["paused"]["until"] > found["expires_at"]
+    assert found["request_counts"]["failed"] == 0
+    resumed = priced.start("resume", "-m", "worker.cli", "upstreams", "resume", "simulator")
+    assert await asyncio.to_thread(resumed.popen.wait, 60) == 0
+    found = await ended(client, id)
+    assert found["request_counts"] == {"total": 121, "completed": 121, "failed": 0}
+
+
+async def test_rows_that_are_told_to_wait_for_minutes_leave_the_slots_to_other_batches(
+    priced: Stack, client: httpx.AsyncClient
+) -> None:
+    id = await created(client, ["sim?fault=status-429&wait=100&times=all"] * 200)
+    await until(lambda: any("status-429" in str(each) for each in priced.record()))
+    other = await created(client, [FAST] * 100)
+    assert (await ended(client, other))["request_counts"]["completed"] == 100
+    assert (await batch(client, id))["paused"] is None
+    await client.post(f"/v1/batches/{id}/cancel")
+
+
 async def test_interactive_jobs_go_on_beside_a_batch_that_takes_all_slots(
     priced: Stack, client: httpx.AsyncClient
 ) -> None:

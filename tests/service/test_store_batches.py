@@ -9,7 +9,7 @@ from tests.batches import batch, begun, change, end_at_once, rows_of, taken
 from worker.batch.limits import PauseReason
 from worker.errors import BatchNotFound, Category, UpstreamError
 from worker.ids import new_id
-from worker.store import Recent, Store
+from worker.store import Recent, Store, Wanted
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 SPENT = UpstreamError(Category.BILLING, "insufficient_quota", 429, "no money")
@@ -167,7 +167,7 @@ async def test_recent_costs_have_what_runs_and_what_was_tried_again(store: Store
     mine = await begun(store, 3)
     first = (await rows_of(store, mine))[0]
     await store.holds.present(30, bulk_slots=1)
-    assert await store.dispatching.release(lambda _, room: {mine.id: room})
+    assert await store.dispatching.release(lambda _, room: Wanted({mine.id: room}))
     job = await store.holds.claim(first.id, 30)
     assert job is not None
     assert await store.holds.next_attempt(job.id, job.attempt, "failures", None, spent=0.5)

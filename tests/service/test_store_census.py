@@ -9,7 +9,7 @@ from models import Job, JobState, Lane
 from tests.batches import begun, end_at_once
 from tests.jobs import DEADLINE_S, claimed, new_id, queue, request
 from worker.errors import Category, UpstreamError
-from worker.store import Store, Waiting
+from worker.store import Store, Waiting, Wanted
 
 
 async def some(store: Store) -> None:
@@ -53,7 +53,7 @@ async def test_what_waits_and_runs_is_counted(store: Store) -> None:
 async def test_a_released_row_of_a_batch_is_not_old(store: Store) -> None:
     await begun(store, 3)
     await store.holds.present(30, bulk_slots=2)
-    released = await store.dispatching.release(lambda claimants, _: {claimants[0].id: 2})
+    released = await store.dispatching.release(lambda claimants, _: Wanted({claimants[0].id: 2}))
     counts = await store.census.take()
 
     assert released is not None and kinds(counts.released) == {("bulk", False): 2}

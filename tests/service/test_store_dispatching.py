@@ -1,19 +1,30 @@
 """Dispatch: never more rows than slots, no row twice, in order, each batch by its limits."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import event, insert
 
 from models import Batch, Job, JobState, Lane
-from tests.batches import change, count, end_at_once, inserted, row, rows_of, settled, taken
+from tests.batches import (
+    Woken,
+    change,
+    count,
+    end_at_once,
+    inserted,
+    numbered,
+    row,
+    rows_of,
+    settled,
+    taken,
+)
 from tests.jobs import attempt, claimed, deferred, ended, queue, request
 from tests.service.conftest import OpenStore
-from worker.batch.dispatch import Dispatcher, portions
+from worker.batch.dispatch import portions
 from worker.ids import new_id
-from worker.store import Claimant, Store
+from worker.store import Claimant, Store, Wanted
 
 HOUR = timedelta(hours=1)
 
@@ -21,50 +32,12 @@ HOUR = timedelta(hours=1)
 def all_to(*batches: Batch) -> Any:
     """The share that gives the whole room to the first of the batches, then to the next."""
 
-    def share(claimants: Sequence[Claimant], room: int) -> Mapping[str, int]:
+    def share(claimants: Sequence[Claimant], room: int) -> Wanted:
         asked = [each.id for each in claimants]
         wanted = [each.id for each in batches] or asked
-        return {id: max(room, 0) if id == wanted[0] else 0 for id in wanted}
+        return Wanted({id: max(room, 0) if id == wanted[0] else 0 for id in wanted})
 
     return share
-
-
-class Woken:
-    """A dispatcher of the store, and the rows it has woken workers for."""
-
-    def __init__(self, store: Store, *, takes: bool = True) -> None:
-        self.ids: list[str] = []
-        self.spent = 0
-        self._takes = takes
-        self._dispatcher = Dispatcher(store, self._wake, self._when_spent)
-
-    async def _wake(self, ids: Sequence[str]) -> bool:
-        self.ids += ids
-        return self._takes
-
-    def _when_spent(self) -> None:
-        self.spent += 1
-
-    async def turn(self) -> list[int]:
-        """The rows of `numbered` batches that one dispatch released, by number."""
-        before = len(self.ids)
-        await self.dispatch()
-        return [int(id.rpartition("-")[2]) for id in self.ids[before:]]
-
-    async def dispatch(self) -> None:
-        """One dispatch, of whatever jobs."""
-        before = len(self.ids)
-        released = await self._dispatcher.turn()
-        assert not self._takes or released == len(self.ids) - before
-
-
-async def numbered(store: Store, count: int, **fields: Any) -> Batch:
-    """A batch in progress whose rows' ids end in their numbers."""
-    mine = await taken(store, **fields)
-    rows = [row(n, id=f"{new_id('job_')}-{n}") for n in range(count)]
-    assert await inserted(store, mine, rows)
-    assert await store.intake.begin(mine, count, "sim", {})
-    return mine
 
 
 async def test_no_more_rows_are_released_than_there_are_slots(open_store: OpenStore) -> None:
@@ -303,6 +276,8 @@ async def test_rows_are_found_by_index(store: Store, backend: str) -> None:
         # An index of what is in progress alone may be read from one end to the other.
         rest = plan.replace("SCAN jobs USING INDEX ix_jobs_leased", "")
         assert "Seq Scan on jobs" not in rest and "SCAN jobs" not in rest, statement + plan
+    parked = [plan for statement, plan in found if "started_at IS NOT NULL" in statement]
+    assert len(parked) == 5 and all("ix_jobs_parked" in plan for plan in parked), parked
     _, update = next(each for each in found if "UPDATE jobs" in each[0])
     assert "ix_jobs_open_rows" in update
     assert "Sort" not in update and "TEMP B-TREE" not in update, update

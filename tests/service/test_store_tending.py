@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import Batch, BatchStatus, Job, JobState
-from tests.batches import begun, change, end_at_once, finished, rows_of, settled, taken
+from tests.batches import begins, begun, change, end_at_once, finished, rows_of, settled, taken
 from tests.jobs import attempt, ended
 from tests.service.conftest import OpenStore
 from worker.ids import new_id
@@ -174,8 +174,7 @@ async def test_only_in_a_running_batch_rows_are_tried_again(store: Store, status
 async def test_expiry_ends_queued_rows_only_and_in_portions(store: Store) -> None:
     mine, other = await begun(store, 6), await begun(store, 1)
     rows = await rows_of(store, mine)
-    running = await store.holds.claim(rows[0].id, 30)
-    assert running is not None
+    running = await begins(store, rows[0].id)
     await settled(store, rows[1].id)
     gone = [job for _ in range(3) for job in await store.tending.expire(mine.id, 3)]
     assert {job.batch_row for job in gone} == {2, 3, 4, 5} and len(gone) == 4
@@ -191,8 +190,7 @@ async def test_expiry_ends_queued_rows_only_and_in_portions(store: Store) -> Non
 async def test_a_cancellation_takes_rows_from_those_who_hold_them(store: Store) -> None:
     mine = await begun(store, 5)
     rows = await rows_of(store, mine)
-    running = await store.holds.claim(rows[0].id, 30)
-    assert running is not None
+    running = await begins(store, rows[0].id)
     await settled(store, rows[1].id)
     await store.batches.cancel(mine.id)
     gone = [job for _ in range(3) for job in await store.tending.cancel(mine.id, 2)]
@@ -210,7 +208,7 @@ async def test_a_batch_finishes_once_no_row_is_open_and_only_then(store: Store) 
     first, second = await rows_of(store, mine)
     await settled(store, first.id)
     assert not await store.tending.finish(mine.id)
-    assert await store.holds.claim(second.id, 30)
+    await begins(store, second.id)
     assert not await store.tending.finish(mine.id)
     await end_at_once(store, mine)
     assert await store.batches.pause(mine.id, "requested")

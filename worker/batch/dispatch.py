@@ -2,13 +2,13 @@
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from models import Batch
 from worker.batch.fairness import Wish, by_tenant, shares
-from worker.batch.limits import ANY, Pause, allowed
-from worker.store import Claimant, Store
+from worker.batch.limits import ANY, Pause, allowed, is_stopped
+from worker.store import Claimant, Store, Wanted
 from worker.turns import Turns
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ class Dispatcher:
             said = batch.id, pause.reason, pause.message
             if await self._store.batches.pause(*said, seen=batch):
                 logger.warning("batch %s: paused: %s", batch.id, pause.message)
+        if released.recalled:
+            self.refill()
         if released.spent:
             self._when_spent()
         ids = [id for own in released.ids.values() for id in own]
@@ -73,10 +75,10 @@ class Dispatcher:
                 break
 
 
-def _share(
-    claimants: Sequence[Claimant], room: int, pauses: list[tuple[Batch, Pause]]
-) -> Mapping[str, int]:
+def _share(claimants: Sequence[Claimant], room: int, pauses: list[tuple[Batch, Pause]]) -> Wanted:
+    """Whose jobs are released; rows that a batch has parked count as if they held slots of it."""
     now = datetime.now(UTC)
+    slots = room + sum(each.released for each in claimants)
     wishes = []
     for each in claimants:
         batch = each.batch
@@ -84,11 +86,12 @@ def _share(
         if isinstance(most, Pause):
             assert batch is not None
             pauses.append((batch, most))
-        elif most > 0:
+        elif (most := min(most, slots - each.under_way)) > 0:
             priority = 0 if batch is None else batch.priority
             wishes.append(Wish(each.id, each.tenant, priority, each.released, most))
     running = by_tenant((each.tenant, each.released) for each in claimants)
-    return shares(wishes, room, running)
+    stopped = [each.id for each in claimants if each.batch and is_stopped(each.batch, now)]
+    return Wanted(shares(wishes, room, running), stopped)
 
 
 def portions(ids: Sequence[str], processes: int) -> list[Sequence[str]]:

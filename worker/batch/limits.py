@@ -41,13 +41,20 @@ def allowed(batch: Batch, released: int, recent: Recent, now: datetime) -> int |
         recent: what the batch's tally lacks.
         now: the moment; aware.
     """
-    if batch.paused_at is not None or now >= batch.expires_at:
-        return 0
-    if batch.run_window and not RunWindow.parse(batch.run_window, "run_window").is_open(now):
+    if is_stopped(batch, now) or now >= batch.expires_at:
         return 0
     tally = Tally.of(batch.tally)
     failing = _failing(batch, tally, recent)
     return failing or _affordable(batch, tally, recent, released)
+
+
+def is_stopped(batch: Batch, now: datetime) -> bool:
+    """Whether no row may begin: it is paused, or its run window is closed."""
+    if batch.paused_at is not None:
+        return True
+    if not batch.run_window:
+        return False
+    return not RunWindow.parse(batch.run_window, "run_window").is_open(now)
 
 
 def _failing(batch: Batch, tally: Tally, recent: Recent) -> Pause | None:

@@ -57,7 +57,7 @@ class Tending:
             tell(Step.SETTLED, job)
         try:
             for job in jobs:
-                if not job.held:
+                if not job.untouched:
                     await announce_end(self._log, job, life_s)
                     await self._log.stop(job.id)
         except (RedisError, OSError) as error:

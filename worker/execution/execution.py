@@ -133,14 +133,19 @@ class Execution:
         )
 
     async def _given_up(self, run: Run, error: UpstreamError) -> Failed | Deferred:
-        """No further attempt here: on a suspension bulk waits, which costs it nothing."""
+        """No further attempt here: on a suspension bulk waits, which costs it nothing.
+
+        A row waits with its batch, though the suspension may last longer than that: somebody may
+        end it, and else the row expires with the others and was not burned.
+        """
         decision = run.retries.decision
         if not isinstance(decision, Suspend):
             return Failed(error)
         wait_s = await self._suspend(run, error, decision)
+        if run.job.batch_id is not None:
+            await self._settling.pause(run.job.batch_id, error, wait_s)
+            return Deferred(wait_s, error, with_batch=True)
         if run.job.lane == "bulk" and wait_s < run.left_s():
-            if run.job.batch_id is not None:
-                await self._settling.pause(run.job.batch_id, error, wait_s)
             return Deferred(wait_s, error)
         return Failed(error)
 
@@ -259,7 +264,13 @@ class Execution:
         # What the event says is what every database can keep.
         due = due.replace(microsecond=due.microsecond // 1000 * 1000)
         event = retrying(run, error, deferred.wait_s, due)
-        await self._give_back(run, due, deferred.charge, record_of(run, error), event, error)
+        # A row that waits longer than a slot is kept for leaves it to others.
+        long = deferred.wait_s > LONGEST_HELD_WAIT_S
+        held = run.job.batch_id is not None and (long or deferred.with_batch)
+        await self._give_back(
+            run, None if deferred.with_batch else due, deferred.charge, record_of(run, error),
+            event, error, held=held,
+        )  # fmt: skip
 
     async def _give_back(
         self,
@@ -269,9 +280,11 @@ class Execution:
         record: Attempt | None,
         event: Retrying,
         error: UpstreamError | None = None,
+        *,
+        held: bool = False,
     ) -> None:
         spent = run.spent()
-        await self._settling.defer(run.hold, due, charge, record, spent)
+        await self._settling.defer(run.hold, due, charge, record, spent, held=held)
         feed = run.feed or self._feed(run, Transcript())
         feed.close(event)
         reason = None if error else event.reason

@@ -23,13 +23,17 @@ class Deferred(Struct, frozen=True):
     """The job goes back to the queue for `wait_s` seconds.
 
     Attributes:
+        wait_s: so many.
         error: what the last attempt failed with; None where none was made.
         charge: the budget it is charged to; None where the job is not to blame.
+        with_batch: whether it waits for its batch, which was paused for so long, to go on: that
+            may be resumed sooner.
     """
 
     wait_s: float
     error: UpstreamError | None = None
     charge: Budget | None = None
+    with_batch: bool = False
 
 
 class Drained(Struct, frozen=True):

@@ -111,15 +111,18 @@ class Settling:
         charge: str | None,
         record: Attempt | None,
         spent: float | None = None,
+        *,
+        held: bool = False,
     ) -> None:
-        """Give the job back, queued until `due`; else as `next_attempt`.
+        """Give the job back, queued until `due`, and until it is released again where it is
+        `held`; else as `next_attempt`.
 
         Raises:
             HoldLost: somebody else has taken the job, or will.
         """
         job = hold.job
-        held = partial(self._holds.defer, job.id, job.attempt)
-        write = partial(held, due, charge, record, spent=spent)
+        given_back = partial(self._holds.defer, job.id, job.attempt)
+        write = partial(given_back, due, charge, record, spent=spent, held=held)
         await self._insist_or_lose(hold, lambda unsure: write(unsure=unsure))
 
     async def pause(self, batch: str, error: UpstreamError, for_s: float) -> None:

@@ -45,7 +45,7 @@ class Steps:
     def __call__(self, told: Transition) -> None:
         """Write the transition's line."""
         level = LEVELS.get(told.step)
-        if told.step is Step.SETTLED and told.job.held:
+        if told.step is Step.SETTLED and told.job.untouched:
             level = logging.DEBUG  # a row that never began: a cancelled batch has many
         elif told.step is Step.SETTLED and told.job.error_category in ERRORS:
             level = logging.ERROR

@@ -8,7 +8,7 @@ from worker.store.backup import back_up
 from worker.store.batches import Batches, Recent
 from worker.store.census import Census, Counts, Waiting
 from worker.store.condition import Condition, condition_of
-from worker.store.dispatching import Claimant, Dispatching, Released
+from worker.store.dispatching import Claimant, Dispatching, Released, Wanted
 from worker.store.engine import asynchronous_url, connect, fingerprint, require_schema
 from worker.store.failures import complaint
 from worker.store.files import Files
@@ -57,6 +57,7 @@ __all__ = [
     "Tending",
     "Told",
     "Waiting",
+    "Wanted",
     "Webhooks",
     "asynchronous_url",
     "back_up",

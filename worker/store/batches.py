@@ -27,7 +27,7 @@ class Recent(NamedTuple):
 
     Attributes:
         completed, failed: rows.
-        cost: of all that ended since, and of what still runs, by now.
+        cost: of all that ended since, and of what has begun and not ended, by now.
         highest: what the dearest ended one cost; 0 where none has a price.
     """
 
@@ -161,6 +161,8 @@ class Batches(Side):
         return await self.get(id)
 
 
+# An open row that had begun, and is held until its next attempt.
+PARKED = Job.held, Job.started_at.is_not(None)
 # Why a batch is paused by its upstreams' suspension.
 SUSPENDED = "suspended"
 UNPAUSED: dict[str, object] = {
@@ -185,10 +187,10 @@ async def recent(session: AsyncSession, batch: Batch) -> Recent:
     done = case((and_(counts, Job.state.in_(DONE)), 1), else_=0)
     undone = case((and_(counts, Job.state.not_in(DONE)), 1), else_=0)
     sums = func.sum(done), func.sum(undone), func.sum(Job.cost), func.max(Job.cost)
-    spending = select(func.sum(Job.cost)).where(
-        Job.batch_id == batch.id, Job.finished_at.is_(None), ~Job.held
-    )
     row = (await session.execute(select(*sums).where(*ended))).one()
-    running = await session.scalar(spending)
     completed, failed, cost, highest = row
-    return Recent(completed or 0, failed or 0, (cost or 0.0) + (running or 0.0), highest or 0.0)
+    cost = cost or 0.0
+    open_rows = Job.batch_id == batch.id, Job.finished_at.is_(None)
+    for begun in ((~Job.held,), PARKED):
+        cost += await session.scalar(select(func.sum(Job.cost)).where(*open_rows, *begun)) or 0.0
+    return Recent(completed or 0, failed or 0, cost, highest or 0.0)

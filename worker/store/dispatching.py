@@ -1,16 +1,16 @@
 """Dispatch: which bulk jobs may run now, rows of batches and others. The rest waits here."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Select, func, or_, select, update
+from sqlalchemy import ColumnExpressionArgument, Select, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from models import Batch, BatchStatus, Job, JobState, Lane, Process, clock
-from worker.store.batches import Recent, recent
+from worker.store.batches import PARKED, Recent, recent
 from worker.store.jobs import FIRST_REWAKE_S
 from worker.store.portions import Portions
 from worker.store.side import unbroken
@@ -27,6 +27,7 @@ class Claimant(Struct, frozen=True):
         tenant: whose they are.
         batch: in progress, paused or not; None stands for jobs that are in no batch.
         released: how many of them are released and have not ended.
+        parked: how many of the batch's have begun, and are held until their next attempt is due.
         recent: what the batch's tally lacks; asked only where its limits depend on it.
     """
 
@@ -34,11 +35,29 @@ class Claimant(Struct, frozen=True):
     batch: Batch | None
     released: int
     recent: Recent = Recent()
+    parked: int = 0
 
     @property
     def id(self) -> str:
         """The batch's id; of jobs that are in none, a name that no batch has."""
         return f"tenant {self.tenant}" if self.batch is None else self.batch.id
+
+    @property
+    def under_way(self) -> int:
+        """How many have been released, or were and will be again, and have not ended."""
+        return self.released + self.parked
+
+
+class Wanted(Struct, frozen=True):
+    """What a dispatch is to do.
+
+    Attributes:
+        release: how many jobs of each claimant, by its id.
+        recall: batches of which no row may begin: those that wait for a worker are held again.
+    """
+
+    release: Mapping[str, int]
+    recall: Collection[str] = ()
 
 
 class Released(Struct, frozen=True):
@@ -48,15 +67,17 @@ class Released(Struct, frozen=True):
         ids: of the jobs to be woken, by claimant.
         spent: batches of which nothing is left to be released, and nothing runs.
         processes: how many live ones run bulk jobs.
+        recalled: how many rows are held again; their slots are free for others.
     """
 
     ids: Mapping[str, Sequence[str]]
     spent: Sequence[str]
     processes: int = 0
+    recalled: int = 0
 
 
-# How many jobs of each claimant are to be released, by its id, of so many in all.
-Share = Callable[[Sequence[Claimant], int], Mapping[str, int]]
+# What is wanted, of so many jobs in all that may be released.
+Share = Callable[[Sequence[Claimant], int], Wanted]
 
 
 class Dispatching(Portions):
@@ -81,16 +102,18 @@ class Dispatching(Portions):
             slots, processes = await _slots(session)
             room = slots - sum(each.released for each in claimants)
             runnable = {each.id: each for each in claimants if _is_runnable(each)}
-            shares = share(list(runnable.values()), room)
+            wanted = share(list(runnable.values()), room)
             found = {
                 id: await self._release(session, runnable[id], most)
-                for id, most in shares.items()
+                for id, most in wanted.release.items()
                 if most > 0
             }
+            stopped = [runnable[id] for id in wanted.recall if runnable[id].released]
+            recalled = [await self._recall(session, each) for each in stopped]
         released = {id: ids for id, ids in found.items() if ids}
-        idle = {each.id for each in runnable.values() if each.batch and each.released == 0}
+        idle = {each.id for each in runnable.values() if each.batch and not each.under_way}
         spent = sorted(idle & (found.keys() - released.keys()))
-        return Released(released, spent, processes)
+        return Released(released, spent, processes, sum(recalled))
 
     @unbroken
     async def unsent(self, ids: Sequence[str]) -> None:
@@ -107,7 +130,8 @@ class Dispatching(Portions):
 
     async def _release(self, session: AsyncSession, claimant: Claimant, most: int) -> Sequence[str]:
         order: InstrumentedAttribute[Any] = Job.batch_row
-        held = [Job.held, Job.finished_at.is_(None)]
+        is_due = or_(Job.scheduled_at.is_(None), Job.scheduled_at <= clock())
+        held = [Job.held, Job.finished_at.is_(None), is_due]
         if claimant.batch is None:
             held += [*SINGLE, Job.tenant == claimant.tenant]
             order = Job.id
@@ -123,6 +147,14 @@ class Dispatching(Portions):
         found = await session.execute(statement)
         # PostgreSQL returns them in any order.
         return [id for _, id in sorted(found, key=lambda row: row[0])]
+
+    async def _recall(self, session: AsyncSession, claimant: Claimant) -> int:
+        """Hold the batch's rows again that wait for a worker; their wake-ups find nothing."""
+        waiting = Job.batch_id == claimant.id, ~Job.held, Job.finished_at.is_(None)
+        queued = select(Job.id).where(*waiting, Job.state == JobState.QUEUED.value)
+        chosen = self._portion(queued, Job.batch_row, claimant.released).cte("portion")
+        statement = update(Job).where(Job.id.in_(select(chosen.c.id))).values(held=True)
+        return len((await session.scalars(statement.returning(Job.id))).all())
 
 
 # A queued bulk job that is in no batch.
@@ -142,17 +174,28 @@ async def _batches(session: AsyncSession) -> list[Claimant]:
     batches = list(await session.scalars(running))
     if not batches:
         return []
-    released = (
-        select(Job.batch_id, func.count())
-        .where(Job.batch_id.in_([each.id for each in batches]))
-        .where(~Job.held, Job.finished_at.is_(None))
-        .group_by(Job.batch_id)
-    )
-    counts = {id: count for id, count in await session.execute(released)}
+    ids = [each.id for each in batches]
+    released = await _counts(session, ids, ~Job.held)
+    parked = await _counts(session, ids, *PARKED, Job.scheduled_at > clock())
     return [
-        Claimant(each.tenant, each, counts.get(each.id, 0), await _recent(session, each))
+        Claimant(
+            each.tenant,
+            each,
+            released[each.id],
+            await _recent(session, each),
+            parked[each.id],
+        )
         for each in batches
     ]
+
+
+async def _counts(
+    session: AsyncSession, batches: Sequence[str], *where: ColumnExpressionArgument[bool]
+) -> Counter[str]:
+    """How many open rows are so, by batch."""
+    open_rows = Job.batch_id.in_(batches), Job.finished_at.is_(None)
+    query = select(Job.batch_id, func.count()).where(*open_rows, *where).group_by(Job.batch_id)
+    return Counter({id: count for id, count in await session.execute(query) if id is not None})
 
 
 async def _others(session: AsyncSession) -> list[Claimant]:

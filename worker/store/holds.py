@@ -35,9 +35,10 @@ from worker.store.side import Side, once, resolving, unbroken
 from worker.store.together import Together
 
 NO_LEASE: Mapping[str, object] = {"lease_owner": None, "lease_until": None}
-# Queued, and not for later.
+# Queued, not for later, and released: wake-ups of a row that was recalled may be on their way.
 DUE = and_(
     Job.state == JobState.QUEUED.value,
+    ~Job.held,
     or_(Job.scheduled_at.is_(None), Job.scheduled_at <= clock()),
 )
 
@@ -115,7 +116,6 @@ class Holds(Side):
             "lease_until": clock(lease_s),
             "started_at": func.coalesce(Job.started_at, clock()),
             "scheduled_at": None,
-            "held": False,
         }
 
     def _in_order(
@@ -221,8 +221,7 @@ class Holds(Side):
             Whether the job was still held; the new attempt is one higher.
         """
         values = {"attempt": Job.attempt + 1, **_charged(charge), **added(spent)}
-        record = None if attempt is None else columns_of(attempt)
-        if await self._change(id, number, values, record):
+        if await self._change(id, number, values, attempt):
             return True
         raised = (
             Job.attempt == number + 1,
@@ -241,16 +240,17 @@ class Holds(Side):
         attempt: Attempt | None,
         *,
         spent: float | None = None,
+        held: bool = False,
         unsure: bool = False,
     ) -> bool:
-        """Give the job back, queued until `due` (None: it is now); else as `next_attempt`.
+        """Give the job back, queued until `due` (None: it is now), and where it is `held` until it
+        is released once more; else as `next_attempt`.
 
         Returns:
             Whether the job was still held.
         """
-        values = {**_given_back(due), **_charged(charge), **added(spent)}
-        record = None if attempt is None else columns_of(attempt)
-        if await self._change(id, number, values, record):
+        values = {**_given_back(due), "held": held, **_charged(charge), **added(spent)}
+        if await self._change(id, number, values, attempt):
             return True
         given_back = Job.attempt == number, Job.state == JobState.QUEUED.value
         return unsure and await self._is(id, *given_back) is not None
@@ -308,16 +308,16 @@ class Holds(Side):
         id: str,
         number: int,
         values: Mapping[str, object],
-        record: Mapping[str, object] | None,
+        attempt: Attempt | None,
     ) -> bool:
         statement = _held(id, number).values(values).returning(Job.id)
-        if record is None:
+        if attempt is None:
             async with self._session() as session:
                 return await _changed(session, statement)
         async with self._transaction() as session, session.begin():
             held = await _changed(session, statement)
             if held:
-                await session.execute(insert(Attempt).values(record))
+                await session.execute(insert(Attempt).values(columns_of(attempt)))
         return held
 
     async def _is(self, id: str, *conditions: ColumnElement[bool]) -> Job | None:

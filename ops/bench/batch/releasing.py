@@ -14,7 +14,7 @@ from models import Job, JobState
 from ops.bench.costs.meters import Meter
 from tests.batches import end_at_once
 from worker import endpoints
-from worker.store import Store, connect
+from worker.store import Store, Wanted, connect
 
 
 class Turns(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ async def release(batch_id: str, rows: int, times: int, database_pid: int) -> Tu
         for number in range(times + 1):
             server_s = server.cpu_s() if server else 0.0
             begun, begun_s = time.perf_counter(), time.process_time()
-            released = await store.dispatching.release(lambda _claimants, _room: {batch.id: rows})
+            released = await store.dispatching.release(lambda *_: Wanted({batch.id: rows}))
             took_s, used_s = time.perf_counter() - begun, time.process_time() - begun_s
             assert released is not None and len(released.ids[batch.id]) == rows
             if number > 0:  # the first one compiles statements and opens connections

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -25,7 +26,7 @@ from tests.batches import LEASE_S, inserted, row, taken
 from tests.jobs import DEADLINE_S, attempt, ended, new_id, request
 from worker.request import JobRequest
 from worker.runtime import settle_garbage
-from worker.store import Row, Store, connect
+from worker.store import Claimant, Row, Store, Wanted, connect
 from worker.submission import TENANT
 
 # As many as are read in at a time.
@@ -86,9 +87,7 @@ class Statements:
         async with self._measured("release", count):
             async for numbers in self._paced(range(count), groups.released):
                 most = len(numbers)
-                found = await store.dispatching.release(
-                    lambda _claimants, _room, most=most: {batch.id: most}  # type: ignore[misc]
-                )
+                found = await store.dispatching.release(partial(_so_many, batch.id, most))
                 assert found is not None
                 ids += found.ids[batch.id]
         return ids
@@ -118,6 +117,10 @@ def portions(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 def _request(number: int) -> JobRequest:
     return request(str(number), body={**body(number), "stream": True}, model=EMPTY)
+
+
+def _so_many(batch: str, most: int, _claimants: Sequence[Claimant], _room: int) -> Wanted:
+    return Wanted({batch: most})
 
 
 def _row(number: int) -> Row:
