@@ -6,8 +6,8 @@ decoded before any verdict, and a delta wakes no task.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Protocol
@@ -128,6 +128,9 @@ class Exchange:
             raise
         finally:
             self.transcript.close()
+            # Also what came with the end of the body, or with an error in one read, is a beginning.
+            if self.transcript.length:
+                self.first_delta_at = self.first_delta_at or datetime.now(UTC)
             grew()
         if verdict is Verdict.TRUNCATED:
             raise self._error(Category.TRUNCATED, "stream_truncated", "the stream just stopped")
@@ -137,17 +140,20 @@ class Exchange:
         patience = Patience(limits)
         try:
             async with patience:
-                done = await self._send(patience, grew)
+                return self.transcript.verdict(await self._send(patience, grew))
         except TimeoutError:
-            if not patience.proven:
-                raise patience.error() from None
-            done = False
+            failure = patience.error()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            # All choices had ended: how the connection ends says nothing any more.
-            if not self.transcript.proven:
-                raise classify_exception(error, streaming=self._answered) from None
-            done = False
-        return self.transcript.verdict(done)
+            failure = classify_exception(error, streaming=self._answered)
+        # What arrived is decoded before the verdict: an error in it wins over how the stream ended,
+        # and over a finish reason before it. A JSON document that is whole is no pending event: its
+        # last brace is in it, and nothing that was cut off could have changed what it says.
+        with self._first_words():
+            self._apply(self._body.flush(broken=True))
+        # Where all choices had ended, how the connection ends says nothing any more.
+        if not self.transcript.proven:
+            raise failure
+        return self.transcript.verdict(done=False)
 
     async def _send(self, patience: Patience, grew: Callable[[], None]) -> bool:
         request = self.request
@@ -169,13 +175,19 @@ class Exchange:
                 raise await self._refusal(answer, headers)
             self._origin = msgspec.structs.replace(self._origin, headers=headers)
             self.begun = True
-            try:
+            with self._first_words():
                 return await self._read(answer, headers, patience, grew)
-            except UpstreamError:  # its own: what fails on the way is another kind
-                self.begun = self.transcript.length > 0
-                raise
         finally:
             await answer.body.aclose()
+
+    @contextmanager
+    def _first_words(self) -> Iterator[None]:
+        """An error of the answer's own is a refusal where it comes before any character."""
+        try:
+            yield
+        except UpstreamError:  # its own: what fails on the way is another kind
+            self.begun = self.transcript.length > 0
+            raise
 
     async def _read(
         self,
