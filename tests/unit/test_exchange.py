@@ -70,6 +70,21 @@ def ending(said: bytes, end: Callable[[Writer], Awaitable[None]]) -> Answer:
     return answer
 
 
+def paced(*steps: bytes | float) -> Answer:
+    """Say these, with a pause of so many seconds where a number stands."""
+
+    async def answer(writer: Writer) -> None:
+        writer.write(UNTIL_CLOSED)
+        for step in steps:
+            if isinstance(step, bytes):
+                writer.write(step)
+                await writer.drain()
+            else:
+                await asyncio.sleep(step)
+
+    return answer
+
+
 async def outcome(
     answer: Answer, limits: dict[str, float] | None = None, **body: object
 ) -> tuple[Exchange, Verdict | UpstreamError]:
@@ -94,6 +109,49 @@ async def failure(answer: Answer, limits: dict[str, float] | None = None) -> Ups
 
 def contents(exchange: Exchange) -> list[object]:
     return [message["content"] for message in exchange.transcript.output()]
+
+
+# When the verdict falls -----------------------------------------------------------------------
+
+
+async def test_a_choice_that_begins_after_another_has_ended_is_heard_to_its_end() -> None:
+    words = [step for _ in range(8) for step in (said("b", choice=1), 0.05)]
+    answer = paced(said("a", "stop"), 0.03, *words, said(None, "stop", 1), DONE)
+    exchange, verdict = await outcome(answer, {"end_grace_s": 0.3})
+    assert (verdict, contents(exchange)) == (Verdict.COMPLETE, ["a", "b" * 8])
+
+
+async def test_every_finish_reason_begins_the_grace_anew() -> None:
+    answers = [step for n in range(4) for step in (said("a", "stop", n), 0.15)]
+    exchange, verdict = await outcome(paced(*answers), {"end_grace_s": 0.4})
+    assert (verdict, contents(exchange)) == (Verdict.COMPLETE, ["a"] * 4)
+
+
+async def test_a_choice_that_begins_and_falls_silent_is_a_timeout_between_tokens() -> None:
+    answer = paced(said("a", "stop"), said("b", choice=1))
+    error = await failure(answer, {"end_grace_s": 0.05, "token_gap_s": 0.1})
+    assert (error.category, error.code) == (Category.TIMEOUT, "token_gap_timeout")
+
+
+async def test_a_pause_before_all_choices_asked_for_have_ended_is_no_end() -> None:
+    answer = paced(said("a", "stop"), 0.2, said("b", "stop", 1))
+    exchange, verdict = await outcome(answer, {"end_grace_s": 0.05}, n=2)
+    assert (verdict, contents(exchange)) == (Verdict.COMPLETE, ["a", "b"])
+
+
+@pytest.mark.parametrize("end", [stay, close, reset])
+@pytest.mark.parametrize("last", [b"", chunk(DONE)])
+async def test_fewer_choices_than_were_asked_for_are_an_answer_all_the_same(
+    last: bytes, end: Callable[[Writer], Awaitable[None]]
+) -> None:
+    answer = ending(CHUNKED + chunk(said("a", "stop")) + last, end)
+    exchange, verdict = await outcome(answer, {"token_gap_s": 0.2}, n=2)
+    assert (verdict, contents(exchange)) == (Verdict.COMPLETE, ["a"])
+
+
+async def test_one_choice_that_has_ended_gets_the_grace_and_no_more() -> None:
+    exchange, verdict = await outcome(paced(said("a", "stop")), {"end_grace_s": 0.05}, n=None)
+    assert (verdict, contents(exchange)) == (Verdict.COMPLETE, ["a"])
 
 
 # What arrived, and then the way broke ---------------------------------------------------------

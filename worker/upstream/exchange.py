@@ -67,6 +67,12 @@ class Request(msgspec.Struct, frozen=True):
             body["stream_options"] = {"include_usage": True}
         return msgspec.json.encode(body)
 
+    @property
+    def choices(self) -> int:
+        """How many choices are asked for. Ollama, Groq and others answer with one all the same."""
+        asked = self.body.get("n")
+        return asked if isinstance(asked, int) else 1
+
     def own_headers(self) -> list[tuple[bytes, bytes]]:
         """The headers that no other request has."""
         traced = [(name.encode(), value.encode()) for name, value in self.trace().items()]
@@ -106,6 +112,8 @@ class Exchange:
         self._origin = Origin(host=_host(request.upstream.base_url))
         self._tell_answered = answered
         self._answered = False
+        self._choices = request.choices
+        self._ends = 0  # finish reasons for which the grace has begun
 
     async def run(self, limits: Limits, grew: Callable[[], None]) -> Verdict:
         """Run the exchange to its proven end.
@@ -216,9 +224,23 @@ class Exchange:
             self.first_delta_at = self.first_delta_at or datetime.now(UTC)
             patience.token()
             grew()
-        if transcript.proven:
-            patience.proof()
+        if transcript.finished:
+            self._look_for_end(patience)
         return done
+
+    def _look_for_end(self, patience: Patience) -> None:
+        """The verdict falls some time after the last finish reason: each begins that time anew.
+
+        The last is that of the last choice asked for: until then choices may come one after the
+        other, each with its pause. The verdict itself is on those that were seen, as not every
+        upstream gives as many as it is asked for.
+        """
+        transcript = self.transcript
+        if not transcript.proven:
+            patience.doubt()
+        elif transcript.finished > self._ends and transcript.finished >= self._choices:
+            self._ends = transcript.finished
+            patience.proof()
 
     def _apply(self, events: list[Event]) -> bool:
         """Take the events into the transcript; True at `[DONE]`."""
