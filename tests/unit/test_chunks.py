@@ -77,8 +77,20 @@ def test_an_event_with_empty_data_is_nothing(data: bytes) -> None:
         b"[" * 100_000,
         b'{"a": ' + b"[" * 100_000,
         b'{"a":' * 100_000,
+        b'{"choices":[{"delta":{"content":NaN}}]}',
+        b'{"choices":[{"delta":{"content":-Infinity}}]}',
+        b'{"choices":[{"delta":{"content":1e999}}]}',
+        b'{"choices":[{"delta":{"content":["a",NaN]}}]}',
+        b'{"choices":[{"delta":{"content":[{"type":"text","text":NaN}]}}]}',
+        b'{"choices":[{"delta":{"reasoning":NaN}}]}',
+        b'{"choices":[{"delta":{"refusal":NaN}}]}',
+        b'{"choices":[{"delta":{"tool_calls":[{"function":{"arguments":NaN}}]}}]}',
+        b'{"choices":[{"delta":NaN}]}',
+        b'{"choices":[{"message":{"content":NaN}}]}',
+        b'{"choices":[NaN]}',
+        b'{"choices":NaN}',
     ],
-    ids=lambda data: data[:24].decode(),
+    ids=lambda data: data[-48:].decode(),
 )
 def test_what_is_no_chunk_fails_the_attempt(data: bytes) -> None:
     error = refused(data)
@@ -106,6 +118,10 @@ def test_a_named_event_may_carry_a_chunk() -> None:
         (b'{"choices":[{"delta":{"content":"a\xffb"}}]}', "a\ufffdb"),
         (b'{"choices":[{"delta":{"content":"a"},"x":NaN}]}', "a"),
         (b'{"choices":[{"delta":{"content":"a"},"x":1e999}]}', "a"),
+        (b'{"choices":[{"delta":{"content":"a","x":{"content":NaN}}}]}', "a"),
+        (b'{"created":NaN,"usage":{"cost":NaN},"choices":[{"delta":{"content":"a"}}]}', "a"),
+        (b'{"choices":[{"delta":{"content":"a"},"logprobs":{"content":[{"logprob":NaN}]}}]}', "a"),
+        (b'{"choices":[{"delta":{"content":"a"},"logprobs":NaN,"finish_reason":NaN}]}', "a"),
         (b'{"choices":[{"delta":{"content":"a\nb"}}]}', "a\nb"),
         (b'{"choices":[{"delta":{"content":"a"},"index":"0"}]}', "a"),
         (b'{"choices":[{"delta":{"content":"a"},"index":null}]}', "a"),
@@ -292,9 +308,43 @@ def test_an_error_without_a_code_is_an_error(data: bytes) -> None:
     assert refused(data).status == 200
 
 
-@pytest.mark.parametrize("data", [b"the server is on fire", b'{"error": tru', b"null", b"{}"])
+@pytest.mark.parametrize(
+    "data",
+    [b"the server is on fire", b'{"error": tru', b"null", b"{}", b"", b" ", b"[DONE]", b" [DONE]"],
+)
 def test_whatever_an_error_event_holds_it_is_an_error(data: bytes) -> None:
     assert refused(data, type=b"error").code != "malformed_chunk"
+
+
+@pytest.mark.parametrize("name", [b"status", b"info", b"notice", b"Error", b"queue.update"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"message":"queued"}',
+        b'{"detail":"position 3"}',
+        b'{"type":"notice","message":"maintenance at noon"}',
+        b'{"code":"warming_up","message":"soon"}',
+        b'{"detail":[{"msg":"x"}]}',
+        b'[{"message":"queued"}]',
+    ],
+)
+def test_an_event_of_an_unknown_name_may_have_a_message(data: bytes, name: bytes) -> None:
+    assert decode(Event(data, name)) in (None, Chunk())
+    assert refused(data).category is Category.UNKNOWN
+    assert refused(data, type=b"error").category is Category.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"error":"boom"}',
+        b'[{"error":{"code":"boom"}}]',
+        b'{"choices":[],"x_groq":{"error":"boom"}}',
+        b'{"choices":[{"error":{"code":"boom"}}]}',
+    ],
+)
+def test_a_wrapped_error_is_one_under_any_name(data: bytes) -> None:
+    assert refused(data, type=b"status").status == 200
 
 
 @pytest.mark.parametrize("error", [None, {}, ""])

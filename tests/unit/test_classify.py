@@ -25,6 +25,15 @@ TOO_LARGE = (
 )
 
 
+MISTRALS_CAPACITY = {
+    "object": "error",
+    "message": "Service tier capacity exceeded for this model.",
+    "type": "invalid_request_error",
+    "param": None,
+    "code": None,
+}
+
+
 def error(message: object = "x", **fields: object) -> dict[str, object]:
     return {"error": {"message": message, **fields}}
 
@@ -92,6 +101,8 @@ def error(message: object = "x", **fields: object) -> dict[str, object]:
         (401, {"detail": "Unauthorized"}, "auth", None),
         (422, {"detail": [{"loc": ["body", "n"], "msg": "too big", "type": "value_error"}]},
          "bad_request", None),
+        (200, MISTRALS_CAPACITY, "overloaded", "invalid_request_error"),
+        (503, MISTRALS_CAPACITY, "overloaded", "invalid_request_error"),
         # DeepSeek, DashScope, Moonshot
         (402, error("Insufficient Balance", type="unknown_error", code="invalid_request_error"),
          "billing", "invalid_request_error"),
@@ -115,6 +126,12 @@ def error(message: object = "x", **fields: object) -> dict[str, object]:
          "context_length", "context_length_exceeded"),
         (400, error("Provider returned error", code=400, metadata={"raw": LONG_CONTEXT}),
          "context_length", "context_length_exceeded"),
+        # Together
+        (503, error("Engine Overloaded"), "overloaded", None),
+        (503, error("Engine overloaded, please retry", type="server_error"),
+         "overloaded", "server_error"),
+        (503, error("The server is currently overloaded"), "overloaded", None),
+        (503, "Engine Overloaded", "overloaded", None),
         # Self-hosted
         (400, error(LONG_CONTEXT, type="BadRequestError", code=400),
          "context_length", "context_length_exceeded"),
@@ -175,6 +192,15 @@ def test_an_error_response_means(
          "context_length", "context_length_exceeded"),
         ({"choices": [], "x_groq": {"error": "over capacity"}}, "unknown", None),
         (error(code="rate_limit", type="rate_limit"), "rate_limit", "rate_limit"),
+        (MISTRALS_CAPACITY, "overloaded", "invalid_request_error"),
+        (error("Service tier capacity exceeded for this model.", type="invalid_request_error"),
+         "overloaded", "invalid_request_error"),
+        (error("The model is currently overloaded", type="invalid_request_error"),
+         "overloaded", "invalid_request_error"),
+        (error("Invalid content: 'capacity exceeded'", type="invalid_request_error"),
+         "bad_request", "invalid_request_error"),
+        (error("Service tier capacity exceeded", type="invalid_request_error", code=400),
+         "bad_request", "invalid_request_error"),
     ],
 )  # fmt: skip
 def test_an_error_inside_a_stream_means(document: object, category: str, code: str | None) -> None:
@@ -238,6 +264,36 @@ def test_a_402_without_a_wait_is_billing_even_in_flight() -> None:
     assert answered(402, document, retry_after="nan").category is Category.BILLING
     named = error(code="insufficient_credits")
     assert answered(402, named, retry_after="3").category is Category.BILLING
+
+
+@pytest.mark.parametrize("code", [402, "402", "insufficient_credits", "insufficient_quota"])
+@pytest.mark.parametrize("type_", [None, "billing_error", "payment_required", "invalid_request"])
+def test_a_402_for_what_requests_in_flight_have_reserved_is_a_matter_of_waiting(
+    code: object, type_: object
+) -> None:
+    document = error(
+        code=code, type=type_, metadata={"limit_source": "openrouter_in_flight_budget"}
+    )
+    classified = answered(402, document, retry_after="3")
+    assert (classified.category, classified.retry_after_s) == (Category.RATE_LIMIT, 3.0)
+    assert answered(402, document).category is Category.BILLING
+
+
+@pytest.mark.parametrize(
+    ("document", "category"),
+    [
+        ({}, Category.RATE_LIMIT),
+        (error(), Category.RATE_LIMIT),
+        (error(code="payment_required"), Category.RATE_LIMIT),
+        (error(code="payment_required", type="billing_error"), Category.BILLING),
+        (error(type="insufficient_quota"), Category.BILLING),
+        (error(code=402, metadata={"limit_source": "account"}), Category.RATE_LIMIT),
+    ],
+)
+def test_a_402_with_a_wait_is_billing_only_where_a_word_says_so(
+    document: object, category: Category
+) -> None:
+    assert answered(402, document, retry_after="3").category is category
 
 
 @pytest.mark.parametrize("body", [b"<!doctype html><title>Log in</title>", b"", b'{"a":1}'])

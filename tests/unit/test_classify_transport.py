@@ -200,6 +200,9 @@ async def test_our_own_timer_is_a_timeout() -> None:
         (httpx.RemoteProtocolError(""), True, "truncated", "stream_truncated"),
         (ssl.SSLCertVerificationError(""), False, "connection", "tls_failure"),
         (OSError(113, "No route to host"), False, "connection", "connection_failed"),
+        (OSError(113, "No route to host"), True, "truncated", "connection_lost"),
+        (OSError(110, "Connection timed out"), True, "truncated", "connection_lost"),
+        (TimeoutError("ours"), True, "timeout", "timeout"),
         (ValueError("ours"), False, "internal", "ValueError"),
         (ValueError("ours"), True, "internal", "ValueError"),
     ],
@@ -209,6 +212,29 @@ def test_exceptions_of_other_transports_have_a_meaning_too(
 ) -> None:
     error = classify_exception(exc, streaming=streaming)
     assert (error.category.value, error.code) == (category, code)
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        OSError(110, "Connection timed out"),
+        OSError(113, "No route to host"),
+        OSError(100, "Network is down"),
+        TimeoutError("SSL shutdown timed out"),
+        ssl.SSLError("bad record mac"),
+        ConnectionResetError(),
+        EOFError(),
+    ],
+    ids=repr,
+)
+def test_a_cut_in_mid_stream_is_a_truncated_stream_whatever_the_kernel_calls_it(
+    cause: Exception,
+) -> None:
+    broken = httpx.ReadError("the connection broke")
+    broken.__cause__ = cause
+    error = classify_exception(broken, streaming=True)
+    assert (error.category, error.code) == (Category.TRUNCATED, "connection_lost")
+    assert classify_exception(broken, streaming=False).category is not Category.TRUNCATED
 
 
 def test_an_exception_without_words_is_reported_by_its_type() -> None:

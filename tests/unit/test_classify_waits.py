@@ -12,6 +12,7 @@ from worker.errors import Category
 NOW = datetime(2026, 10, 21, 7, 28, tzinfo=UTC)
 DATE = {"date": format_datetime(NOW, usegmt=True)}
 IN_30_S = format_datetime(NOW + timedelta(seconds=30), usegmt=True)
+LONGEST_S = 366 * 86_400.0
 NONSENSE = [
     "nan",
     "inf",
@@ -47,7 +48,18 @@ def wait_of(headers: dict[str, str], message: str = "", **error: object) -> floa
         ({"retry-after": IN_30_S.replace("GMT", "-0000")}, 30.0),
         ({"retry-after": "2678400"}, 2_678_400.0),
         ({"retry-after": DATE["date"]}, None),
-        ({"retry-after": "99999999999"}, None),
+        ({"retry-after": "99999999999"}, LONGEST_S),
+        ({"retry-after-ms": "99999999999999", "retry-after": "2"}, LONGEST_S),
+        ({"retry-after": "Fri, 21 Oct 2050 07:28:30 GMT"}, LONGEST_S),
+        ({"retry-after": "31622401"}, LONGEST_S),
+        ({"retry-after": "7, 7"}, 7.0),
+        ({"retry-after": "7, 30.5, 8"}, 30.5),
+        ({"retry-after": f"{IN_30_S}, 7"}, 30.0),
+        ({"retry-after": f"40, {IN_30_S}"}, 40.0),
+        ({"retry-after": f"{IN_30_S}, {DATE['date']}"}, 30.0),
+        ({"retry-after": "0, 7, soon, nan"}, 7.0),
+        ({"retry-after-ms": "20, 1898.5", "retry-after": "7"}, 1.8985),
+        ({"retry-after-ms": "0, nan", "retry-after": "7, 7"}, 7.0),
         ({"retry-after": "Wed, 99 Oct 2026 07:28:30 GMT"}, None),
     ],
 )
@@ -90,7 +102,7 @@ def test_without_a_date_header_our_own_clock_measures_an_http_date() -> None:
         ("try again in 0s", None),
         ("try again in 3 business days", None),
         ("try again in a moment", None),
-        ("try again in 9999d", None),
+        ("try again in 9999d", LONGEST_S),
         ("try again later; 5 seconds", None),
         ("", None),
     ],
@@ -152,6 +164,7 @@ def test_retry_info_of_the_provider_behind_openrouter_counts() -> None:
             9.0,
         ),
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "2026-10-21T07:28:00"}, None),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "9999-10-21T07:28:00"}, LONGEST_S),
     ],
 )
 def test_a_reset_time_counts_for_an_empty_bucket_only(

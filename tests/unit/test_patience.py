@@ -38,6 +38,8 @@ async def ran_out(limits: Limits, *steps: str) -> Patience:
         ("first_token_s", ("headers",), "first_token_timeout"),
         ("token_gap_s", ("headers", "token"), "token_gap_timeout"),
         ("token_gap_s", ("headers", "token", "token", "token"), "token_gap_timeout"),
+        ("token_gap_s", ("headers", "token", "proof", "doubt"), "token_gap_timeout"),
+        ("token_gap_s", ("headers", "token", "proof", "doubt", "token"), "token_gap_timeout"),
         ("attempt_s", (), "attempt_timeout"),
         ("attempt_s", ("headers", "token"), "attempt_timeout"),
     ],
@@ -63,6 +65,19 @@ async def test_after_the_proof_only_the_grace_counts() -> None:
         limits(end_grace_s=SHORT, token_gap_s=LONG), "headers", "token", "proof", "token", "proof"
     )
     assert patience.proven
+
+
+async def test_every_proof_begins_the_grace_anew() -> None:
+    patience = Patience(limits(end_grace_s=0.3))
+    async with patience:
+        for _ in range(5):
+            patience.proof()
+            await asyncio.sleep(0.1)
+
+
+async def test_the_grace_begins_again_after_a_doubt() -> None:
+    steps = ("headers", "token", "proof", "doubt", "token", "proof")
+    assert (await ran_out(limits(end_grace_s=SHORT), *steps)).proven
 
 
 async def test_no_grace_ends_the_wait_at_once() -> None:

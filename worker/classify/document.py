@@ -25,6 +25,10 @@ _ABSENT_WORDS = frozenset({"", "none", "null"})
 _SUCCESS_CODES = frozenset({0, 200, "0", "200"})
 """Gateways that send `code` with every answer use these for "all is well"."""
 
+_BARE_UNDER = frozenset({None, "message", "error"})
+"""Events whose data may be an error without a wrapper: those without a name (`message` is what
+they have by default) and those that are called one."""
+
 _DECIDING_KEYS = ("code", "type", "status", "innererror", "details")
 
 
@@ -32,10 +36,12 @@ def error_in(document: object, event_type: str | None = None) -> dict[str, objec
     """The error object inside a decoded JSON document of any known shape, or None.
 
     `error: null`, `error: {}` and ordinary chunks are no errors. Whatever comes under
-    `event: error` is one, even plain text (passed as a str) or nothing at all. Text without a
-    wrapper comes back as `{"message": text}`; a `request_id` beside the error comes along.
+    `event: error` is one, even plain text (passed as a str) or nothing at all. Under another name
+    only what is wrapped is one: a status with a `message` is an event of an unknown type, and
+    those are to be ignored (Anthropic's streaming documentation). Text without a wrapper comes
+    back as `{"message": text}`; a `request_id` beside the error comes along.
     """
-    located = _located(document)
+    located = _located(document, bare=event_type in _BARE_UNDER)
     if located is None and event_type == "error":
         located = document if isinstance(document, dict) else {"message": plain_text(document)}
     if located is None:
@@ -66,12 +72,13 @@ def plain_text(value: object) -> str:
     return str(value) if isinstance(value, str | int | float) else ""
 
 
-def _located(document: object) -> dict[str, object] | None:
+def _located(document: object, *, bare: bool = True) -> dict[str, object] | None:
     if isinstance(document, list):
         document = document[0] if document else None
     if not isinstance(document, dict):
         return None
-    return _wrapped(document) or _beside_choices(document) or _flat(document)
+    wrapped = _wrapped(document) or _beside_choices(document)
+    return wrapped if wrapped is not None or not bare else _flat(document)
 
 
 def _wrapped(document: dict[str, object]) -> dict[str, object] | None:

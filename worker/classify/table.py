@@ -137,13 +137,27 @@ def _names_a_day_quota(evidence: Evidence) -> bool:
 
 
 def _is_payable_later(evidence: Evidence) -> bool:
-    """OpenRouter's 402 for credit that is merely reserved by requests in flight."""
-    named = any(category_of(word) is Category.BILLING for word in evidence.words.values())
-    return evidence.status == 402 and not named and header_wait_s(evidence.headers) is not None
+    """A 402 with Retry-After is a matter of waiting (OpenRouter's, for credit that requests in
+    flight have merely reserved), unless a word says more than the status does.
+
+    That limit's own name says most, whatever word of billing stands beside it.
+    """
+    if evidence.status != 402 or header_wait_s(evidence.headers) is None:
+        return False
+    if evidence.metadata.get("limit_source") == "openrouter_in_flight_budget":
+        return True
+    words = {_folded(word) for word in evidence.words.values()} - {_NAME_OF_402}
+    return all(category_of(word) is not Category.BILLING for word in words)
 
 
 def _was_moderated(evidence: Evidence) -> bool:
     return bool(evidence.metadata.get("reasons") or evidence.metadata.get("flagged_input"))
+
+
+def _says_under_200(pattern: str) -> Callable[[Evidence], bool]:
+    """`_says`, where no status says anything either: in a stream, or in its place."""
+    fits = _says(pattern)
+    return lambda evidence: evidence.status < 400 and fits(evidence)
 
 
 _UNSPECIFIC = frozenset({Category.BAD_REQUEST, Category.SERVER, Category.UNKNOWN})
@@ -166,9 +180,16 @@ _REFINEMENTS = (
     Refinement(
         _THROTTLED | {Category.SERVER, Category.UNKNOWN},
         _says(
-            r"capacity exceeded|\bcurrently overloaded|\b(?:model|engine|server) is overloaded"
-            r"|\A\s*overloaded\s*\Z|maximum pending requests exceeded"
+            r"capacity exceeded|\bcurrently overloaded|maximum pending requests exceeded"
+            r"|\b(?:model|engine|server|service) (?:is )?overloaded|\A\s*overloaded\s*\Z"
         ),
+        Category.OVERLOADED,
+    ),
+    # Mistral writes `invalid_request_error` on it, which without a status beside it decides. Only
+    # at the beginning: further on a message may quote the prompt.
+    Refinement(
+        frozenset({Category.BAD_REQUEST}),
+        _says_under_200(r"\A\s*[\w ]{0,40}(?:capacity exceeded|is (?:currently )?overloaded)\b"),
         Category.OVERLOADED,
     ),
     Refinement(
@@ -270,5 +291,6 @@ def _folded(word: str) -> str:
     return re.sub(r"[\s_-]|error$", "", word.strip().lower())
 
 
+_NAME_OF_402 = _folded("payment_required")
 _BY_WORD = {_folded(word): category for category, words in _WORDS.items() for word in words.split()}
 _SPELLED = {_folded(word): word for words in _WORDS.values() for word in words.split()}

@@ -56,8 +56,8 @@ def classify_exception(exc: BaseException, *, streaming: bool) -> UpstreamError:
     Args:
         exc: the exception; an `UpstreamError` is handed back as it is.
         streaming: whether the response's headers had arrived. From then on a broken connection
-            is a truncated stream: `stream_truncated` where the upstream closed it in an orderly
-            way, `connection_lost` otherwise.
+            is a truncated stream, whatever broke it: `stream_truncated` where the upstream closed
+            it in an orderly way, `connection_lost` otherwise.
 
     Whatever does not come from the network is `internal`: a fault of ours, which no further
     attempt cures.
@@ -65,7 +65,7 @@ def classify_exception(exc: BaseException, *, streaming: bool) -> UpstreamError:
     if isinstance(exc, UpstreamError):
         return exc
     category, code = _matched(exc)
-    if streaming and category is Category.CONNECTION:
+    if streaming and (category is Category.CONNECTION or _gave_up(exc, category)):
         category = Category.TRUNCATED
         code = "stream_truncated" if _closed_in_order(exc) else "connection_lost"
     return UpstreamError(category, code, message=redact(str(exc) or type(exc).__name__))
@@ -77,6 +77,17 @@ def _matched(exc: BaseException) -> tuple[Category, str]:
         if any(isinstance(cause, row.types) for cause in causes):
             return row.category, row.code
     return Category.INTERNAL, type(exc).__name__
+
+
+def _gave_up(exc: BaseException, category: Category) -> bool:
+    """Whether a timeout is the connection's own end, as the kernel's ETIMEDOUT after packets that
+    nobody acknowledged, and no limit of ours: those have no errno.
+    """
+    if category is not Category.TIMEOUT:
+        return False
+    if not isinstance(exc, TimeoutError | httpx.TimeoutException):
+        return True
+    return any(isinstance(cause, OSError) and cause.errno is not None for cause in _causes(exc))
 
 
 def _causes(exc: BaseException | None) -> Iterator[BaseException]:

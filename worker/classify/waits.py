@@ -8,20 +8,25 @@
                                       a bucket that is empty
 
 NaN, infinity, zero, negative values and garbage are as good as nothing: the next source is asked.
+A wait of years is one all the same, and so is taken for the longest that is believed.
 """
 
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 _LONGEST_WAIT_S = 366 * 86_400.0
-"""The longest limit known is a month; beyond a year it is a date or a mistake."""
+"""The longest limit known is a month; what is named beyond a year says only: not soon."""
 
 _EPOCH_S, _EPOCH_MS = 1e9, 1e12
 """From here on a bare number is no duration: seconds (2001) or milliseconds since 1970."""
+
+_BETWEEN_VALUES = re.compile(r", (?!\d{1,2}[ -][A-Za-z]{3}[ -])")
+"""Between the values of several headers of one name, joined as RFC 9110 has it (5.3); the comma in
+an HTTP date is none of these."""
 
 _UNIT_S = {
     **dict.fromkeys(("d", "day", "days"), 86_400.0),
@@ -48,16 +53,13 @@ _WAIT_PHRASE = re.compile(
 
 
 def header_wait_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds by `retry-after-ms` or `retry-after`; header names in lower case."""
-    milliseconds = _number(headers.get("retry-after-ms", ""))
-    if milliseconds is not None and (wait := _usable(milliseconds / 1_000)) is not None:
-        return wait
-    value = headers.get("retry-after", "").strip()
-    seconds = _number(value)
-    if seconds is None:
-        instant = _http_date(value)
-        seconds = None if instant is None else instant - _response_time(headers)
-    return _usable(seconds)
+    """Seconds by `retry-after-ms` or `retry-after`; header names in lower case.
+
+    Of several of one name, as a server and a proxy before it may each add one, the longest.
+    """
+    return _longest(_milliseconds(value) for value in _values(headers, "retry-after-ms")) or (
+        _longest(_retry_after(value, headers) for value in _values(headers, "retry-after"))
+    )
 
 
 def body_wait_s(details: Sequence[Mapping[str, object]], message: str) -> float | None:
@@ -73,8 +75,7 @@ def body_wait_s(details: Sequence[Mapping[str, object]], message: str) -> float 
 
 def reset_wait_s(headers: Mapping[str, str]) -> float | None:
     """Seconds until the last of the empty buckets is full; None where none is known empty."""
-    waits = [until_reset_s(reset, headers) for reset in _exhausted_resets(headers)]
-    return max((wait for wait in waits if wait is not None), default=None)
+    return _longest(until_reset_s(reset, headers) for reset in _exhausted_resets(headers))
 
 
 def until_reset_s(reset: str, headers: Mapping[str, str]) -> float | None:
@@ -85,6 +86,27 @@ def until_reset_s(reset: str, headers: Mapping[str, str]) -> float | None:
 def units(value: str) -> float | None:
     """A limit, or what is left of it; None for what is no number. Below nothing is nothing."""
     return 0.0 if value.strip().startswith("-") else _number(value)
+
+
+def _values(headers: Mapping[str, str], name: str) -> list[str]:
+    return _BETWEEN_VALUES.split(headers.get(name, ""))
+
+
+def _milliseconds(value: str) -> float | None:
+    number = _number(value)
+    return None if number is None else _usable(number / 1_000)
+
+
+def _retry_after(value: str, headers: Mapping[str, str]) -> float | None:
+    seconds = _number(value)
+    if seconds is None:
+        instant = _http_date(value.strip())
+        seconds = None if instant is None else instant - _response_time(headers)
+    return _usable(seconds)
+
+
+def _longest(waits: Iterable[float | None]) -> float | None:
+    return max((wait for wait in waits if wait is not None), default=None)
 
 
 def _exhausted_resets(headers: Mapping[str, str]) -> Iterator[str]:
@@ -123,7 +145,7 @@ def _usable(seconds: float | None) -> float | None:
     if seconds is None or not math.isfinite(seconds):
         return None
     rounded = round(seconds, 6)  # a nanosecond is nothing, too
-    return rounded if 0 < rounded <= _LONGEST_WAIT_S else None
+    return min(rounded, _LONGEST_WAIT_S) if rounded > 0 else None
 
 
 def _response_time(headers: Mapping[str, str]) -> float:

@@ -6,6 +6,7 @@ completion, and some send proper events under a wrong header or none.
 """
 
 from worker.classify import classify_response
+from worker.stream.documents import is_container
 from worker.stream.sse import MAX_EVENT_BYTES, Event, EventDecoder, too_large
 
 # A byte order mark counts as blank here; the event decoder strips its own.
@@ -44,13 +45,19 @@ class BodyDecoder:
             raise too_large(self._max)
         return []
 
-    def flush(self) -> list[Event]:
-        """What the end of the body leaves: the JSON document, or pending events."""
+    def flush(self, *, broken: bool = False) -> list[Event]:
+        """What the end of the body leaves: the JSON document, or pending events.
+
+        Where the body was broken off (`broken`) a document counts only if it is whole: that the
+        rest of it is missing is known already.
+        """
         if self._document is None:
             return self._events.flush()
         document = bytes(self._document).strip(_BLANK)
         self._document.clear()
-        return [Event(document)] if document else []
+        if not document or (broken and not is_container(document)):
+            return []
+        return [Event(document)]
 
     def _sniff(self, data: bytes) -> None:
         head = data.lstrip(_BLANK)

@@ -67,10 +67,13 @@ def decode(event: Event, origin: Origin = _UNKNOWN_ORIGIN) -> Chunk | Done | Non
 
 def _decode_with_care(event: Event, origin: Origin) -> Chunk | Done | None:
     data = event.data.strip()
-    if event.type == _PING_TYPE or not data:
+    if event.type == _PING_TYPE:
         return None
-    if data == DONE_DATA:
-        return None if event.pending else DONE
+    if event.type != ERROR_TYPE:  # that is an error even where it holds nothing, or `[DONE]`
+        if not data:
+            return None
+        if data == DONE_DATA:
+            return None if event.pending else DONE
     document = _document(event, data)
     _raise_error_in(document, event, origin)
     if isinstance(document, list) and len(document) == 1:

@@ -33,11 +33,12 @@ class Transcript:
     Attributes:
         length: the offset, in characters (Unicode code points) produced so far.
         model: the model as the upstream names it; None until it does.
+        finished: how many choices have their finish reason.
     """
 
     __slots__ = (
-        "_choices", "_extras", "_halves", "_runs", "_tail", "_taken", "_unfinished", "_usage",
-        "length", "model",
+        "_choices", "_extras", "_halves", "_runs", "_tail", "_taken", "_usage",
+        "finished", "length", "model",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -45,7 +46,7 @@ class Transcript:
         self.model: str | None = None
         self._usage: Usage | None = None
         self._choices: dict[int, ChoiceOutput] = {}
-        self._unfinished = 0  # choices without a finish reason
+        self.finished = 0
         self._runs: list[Run] = []
         self._tail: Part | None = None  # the part whose run, the last one, may still grow
         self._taken = 0  # the runs before this index have been taken whole
@@ -152,7 +153,7 @@ class Transcript:
     @property
     def proven(self) -> bool:
         """At least one choice was seen, and every choice seen has its finish reason."""
-        return not self._unfinished and bool(self._choices)
+        return 0 < self.finished == len(self._choices)
 
     def verdict(self, done: bool) -> Verdict:
         """Whether this is the whole answer, at the end of the body or after it (`done`: `[DONE]`).
@@ -169,14 +170,13 @@ class Transcript:
 
     def _see(self, index: int) -> ChoiceOutput:
         output = self._choices[index] = ChoiceOutput(index)
-        self._unfinished += 1
         return output
 
     def _finish(self, choice: Choice) -> None:
         reason = repair(choice.finish_reason or "")
         if reason not in _NO_REASON:
             output = self._choices.get(choice.index) or self._see(choice.index)
-            self._unfinished -= output.finish_reason is None
+            self.finished += output.finish_reason is None
             output.finish_reason = reason
 
     def _apply_usage(self, chunk: Chunk) -> None:

@@ -46,6 +46,7 @@ class Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []  # of the body, taken by nobody yet
         self._paused = False
         self._take: Take | None = None
+        self._satisfied = False  # whoever took the body wanted no more
         self._news: asyncio.Future[None] | None = None
         self._failure: Exception | None = None
         self.complete = False
@@ -168,14 +169,15 @@ class Connection(asyncio.Protocol):
             httpx.RemoteProtocolError: it was closed before the end, or broke the protocol.
             Exception: whatever `take` raises; the connection is closed then.
         """
-        self._take = take
+        self._take, self._satisfied = take, False
         try:
             self._pass_on()
             while self._wanted:
                 if self.complete:
                     return False
                 await self._hear(None)
-            if self._failure is not None:
+            # What breaks after that, even in the same read, is of no interest to anybody.
+            if self._failure is not None and not self._satisfied:
                 raise self._failure
             return True
         finally:
@@ -242,10 +244,11 @@ class Connection(asyncio.Protocol):
                 enough = take(data)
             except Exception as error:
                 self._take = None
+                self._failure = None  # what was taken came before it
                 self._fail(error)
                 return
             if enough:
-                self._take = None
+                self._take, self._satisfied = None, True
                 self._tell()
                 return
         if self.complete:

@@ -6,8 +6,8 @@ decoded before any verdict, and a delta wakes no task.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Protocol
@@ -67,6 +67,12 @@ class Request(msgspec.Struct, frozen=True):
             body["stream_options"] = {"include_usage": True}
         return msgspec.json.encode(body)
 
+    @property
+    def choices(self) -> int:
+        """How many choices are asked for. Ollama, Groq and others answer with one all the same."""
+        asked = self.body.get("n")
+        return asked if isinstance(asked, int) else 1
+
     def own_headers(self) -> list[tuple[bytes, bytes]]:
         """The headers that no other request has."""
         traced = [(name.encode(), value.encode()) for name, value in self.trace().items()]
@@ -106,6 +112,8 @@ class Exchange:
         self._origin = Origin(host=_host(request.upstream.base_url))
         self._tell_answered = answered
         self._answered = False
+        self._choices = request.choices
+        self._ends = 0  # finish reasons for which the grace has begun
 
     async def run(self, limits: Limits, grew: Callable[[], None]) -> Verdict:
         """Run the exchange to its proven end.
@@ -128,6 +136,9 @@ class Exchange:
             raise
         finally:
             self.transcript.close()
+            # Also what came with the end of the body, or with an error in one read, is a beginning.
+            if self.transcript.length:
+                self.first_delta_at = self.first_delta_at or datetime.now(UTC)
             grew()
         if verdict is Verdict.TRUNCATED:
             raise self._error(Category.TRUNCATED, "stream_truncated", "the stream just stopped")
@@ -137,17 +148,20 @@ class Exchange:
         patience = Patience(limits)
         try:
             async with patience:
-                done = await self._send(patience, grew)
+                return self.transcript.verdict(await self._send(patience, grew))
         except TimeoutError:
-            if not patience.proven:
-                raise patience.error() from None
-            done = False
+            failure = patience.error()
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            # All choices had ended: how the connection ends says nothing any more.
-            if not self.transcript.proven:
-                raise classify_exception(error, streaming=self._answered) from None
-            done = False
-        return self.transcript.verdict(done)
+            failure = classify_exception(error, streaming=self._answered)
+        # What arrived is decoded before the verdict: an error in it wins over how the stream ended,
+        # and over a finish reason before it. A JSON document that is whole is no pending event: its
+        # last brace is in it, and nothing that was cut off could have changed what it says.
+        with self._first_words():
+            self._apply(self._body.flush(broken=True))
+        # Where all choices had ended, how the connection ends says nothing any more.
+        if not self.transcript.proven:
+            raise failure
+        return self.transcript.verdict(done=False)
 
     async def _send(self, patience: Patience, grew: Callable[[], None]) -> bool:
         request = self.request
@@ -169,13 +183,19 @@ class Exchange:
                 raise await self._refusal(answer, headers)
             self._origin = msgspec.structs.replace(self._origin, headers=headers)
             self.begun = True
-            try:
+            with self._first_words():
                 return await self._read(answer, headers, patience, grew)
-            except UpstreamError:  # its own: what fails on the way is another kind
-                self.begun = self.transcript.length > 0
-                raise
         finally:
             await answer.body.aclose()
+
+    @contextmanager
+    def _first_words(self) -> Iterator[None]:
+        """An error of the answer's own is a refusal where it comes before any character."""
+        try:
+            yield
+        except UpstreamError:  # its own: what fails on the way is another kind
+            self.begun = self.transcript.length > 0
+            raise
 
     async def _read(
         self,
@@ -204,9 +224,23 @@ class Exchange:
             self.first_delta_at = self.first_delta_at or datetime.now(UTC)
             patience.token()
             grew()
-        if transcript.proven:
-            patience.proof()
+        if transcript.finished:
+            self._look_for_end(patience)
         return done
+
+    def _look_for_end(self, patience: Patience) -> None:
+        """The verdict falls some time after the last finish reason: each begins that time anew.
+
+        The last is that of the last choice asked for: until then choices may come one after the
+        other, each with its pause. The verdict itself is on those that were seen, as not every
+        upstream gives as many as it is asked for.
+        """
+        transcript = self.transcript
+        if not transcript.proven:
+            patience.doubt()
+        elif transcript.finished > self._ends and transcript.finished >= self._choices:
+            self._ends = transcript.finished
+            patience.proof()
 
     def _apply(self, events: list[Event]) -> bool:
         """Take the events into the transcript; True at `[DONE]`."""

@@ -23,8 +23,7 @@ class Limits(Struct, frozen=True):
 class Patience:
     """Raises `TimeoutError` inside its block when a phase takes too long.
 
-        waiting for headers -> for the first token -> between tokens -> for the end
-
+        waiting for headers -> for the first token -> between tokens <-> for the end
     A token costs one assignment: the timer looks at it only when it goes off, and then sets
     itself anew.
     """
@@ -67,10 +66,17 @@ class Patience:
             self._enter("token_gap", self._limits.token_gap_s)
 
     def proof(self) -> None:
-        """Every choice has ended: what is still to come may take the grace, no longer."""
-        if not self.proven:
-            self.proven = True
-            self._enter("end", self._limits.end_grace_s)
+        """Another choice has ended, and with it all: what is still to come may take the grace, no
+        longer.
+        """
+        self.proven = True
+        self._enter("end", self._limits.end_grace_s)
+
+    def doubt(self) -> None:
+        """A choice that has not ended has begun after all others had ended: it gets its time."""
+        if self.proven:
+            self.proven = False
+            self._enter("token_gap", self._limits.token_gap_s)
 
     def error(self) -> UpstreamError:
         """What to call the timeout that was raised."""
