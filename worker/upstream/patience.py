@@ -24,6 +24,7 @@ class Patience:
     """Raises `TimeoutError` inside its block when a phase takes too long.
 
         waiting for headers -> for the first token -> between tokens <-> for the end
+
     A token costs one assignment: the timer looks at it only when it goes off, and then sets
     itself anew.
     """
