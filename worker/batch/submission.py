@@ -41,7 +41,7 @@ class BatchSubmission:
         given = fields_of(document)
         id = str(given["input_file_id"])
         try:
-            file = await self._store.files.get(id, tenant)
+            file = await self._store.files.living(id, tenant)
         except FileNotFound:
             problem = f"is {shown(id)}, which is no file"
             raise InvalidRequest("input_file_id", problem, "upload it first") from None
