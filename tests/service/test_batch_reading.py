@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from models import Batch, Job, JobState
+from models import Batch, BatchStatus, Job, JobState
 from tests.batches import (
     CHAT,
     LATER,
@@ -22,6 +22,7 @@ from tests.batches import (
     finished,
     inserted,
     numbers_of,
+    row,
     rows_of,
     taken,
 )
@@ -217,6 +218,29 @@ async def test_failed_rows_of_an_ended_batch_begin_again_in_another(
     found = await store.batches.get(unpriced.id)
     assert found.errors is not None and found.errors[0]["code"] == "no_price"
     assert await numbers_of(store, unpriced) == []
+
+
+async def with_failures(store: Store) -> Batch:
+    """An ended batch of five rows, of two models and with metadata; the second and the last two
+    have failed.
+    """
+    mine = await taken(store, mixed_models=True)
+    models = ["sim", "sim", "other", "sim", "other"]
+    given = [row(n, model=model, labels=f'{{"n":"{n}"}}') for n, model in enumerate(models)]
+    assert await inserted(store, mine, given)
+    assert await store.intake.begin(mine, 5, None, {})
+    await end_at_once(store, mine, JobState.FAILED, Job.batch_row.in_([1, 3, 4]))
+    await end_at_once(store, mine)
+    await change(store, mine, status=BatchStatus.COMPLETED.value)
+    return await store.batches.get(mine.id)
+
+
+async def test_failed_rows_that_run_again_keep_their_metadata(
+    store: Store, storage: Storage, settings: Settings
+) -> None:
+    child = await retried(store, settings, await with_failures(store))
+    await reading(store, storage, settings).run(child)
+    assert [job.labels for job in await rows_of(store, child)] == [{"n": n} for n in "134"]
 
 
 async def test_two_readers_of_one_file_do_not_meet(

@@ -181,8 +181,9 @@ async def test_texts_survive_as_they_are(store: Store) -> None:
         model=NASTY,
         request=msgspec.json.encode(body).decode(),
         response_fields=msgspec.json.encode(fields).decode(),
+        labels=msgspec.json.encode({NASTY: NASTY}).decode(),
     )
-    plain = row(1, custom_id="\\N", request="{}", response_fields=None)
+    plain = row(1, custom_id="\\N", request="{}", response_fields=None, labels=None)
     long = row(
         2, custom_id="\U0001f600" * 255, request=msgspec.json.encode({"a": [NASTY] * 9999}).decode()
     )
@@ -191,6 +192,7 @@ async def test_texts_survive_as_they_are(store: Store) -> None:
     assert (first.custom_id, first.model, first.request) == (NASTY, NASTY, body)
     assert list(first.request) == list(body)
     assert (first.response_fields, first.tenant) == (fields, "t\u00e4nant")
+    assert (first.labels, second.labels, third.labels) == ({NASTY: NASTY}, None, None)
     assert (second.custom_id, second.request, second.response_fields) == ("\\N", {}, None)
     assert (third.custom_id, third.request) == ("\U0001f600" * 255, {"a": [NASTY] * 9999})
 

@@ -257,6 +257,37 @@ def test_several_models_are_taken_where_they_are_wanted() -> None:
     assert reading(line()).model is None
 
 
+def test_a_response_keeps_its_metadata_and_those_of_a_chat_are_its_upstreams() -> None:
+    url, body = "/v1/responses", {"model": "gpt-4o", "input": PROMPT}
+    given = {"project": "x\u0000", "\u00e4": ""}
+    several = [given, {}, None]
+    content = b"\n".join(
+        line(str(n), url=url, body={**body, "metadata": each}) for n, each in enumerate(several)
+    )
+    kept = [row.labels for row in valid(content, endpoint=url)]
+    assert msgspec.json.decode(kept[0] or "") == {"project": "x\ufffd", "\u00e4": ""}
+    assert kept[1:] == [None, None]
+    (chat,) = valid(line(body_metadata={"a": "b"}))
+    assert chat.labels is None and msgspec.json.decode(chat.request)["metadata"] == {"a": "b"}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "param"),
+    [
+        (7, "body.metadata"),
+        (["a"], "body.metadata"),
+        ({str(n): "" for n in range(17)}, "body.metadata"),
+        ({"a": 1}, "body.metadata.a"),
+        ({"a": "x" * 513}, "body.metadata.a"),
+    ],
+)
+def test_metadata_of_a_response_that_cannot_be_are_a_fault(metadata: object, param: str) -> None:
+    body = {"model": "gpt-4o", "input": PROMPT, "metadata": metadata}
+    lines = reading(line(url="/v1/responses", body=body), endpoint="/v1/responses")
+    assert read(lines) == []
+    assert [(each.code, each.param) for each in lines.faults] == [("invalid_request", param)]
+
+
 def test_a_cap_needs_prices_and_knows_what_the_dearest_row_may_cost() -> None:
     rows = [line("a", body_max_tokens=10), line("b", body_max_tokens=1000), line("c")]
     cheap, dear = reading(rows[0], max_cost=1.0), reading(b"\n".join(rows[:2]), max_cost=1.0)

@@ -17,7 +17,7 @@ from worker.files.storage import Readable
 from worker.ids import new_id
 from worker.limiter import estimated_prompt, estimated_tokens
 from worker.openai.responses.translation import translated
-from worker.request import MAX_DEPTH, body_of, shown
+from worker.request import MAX_DEPTH, body_of, metadata_of, shown
 from worker.store import Row
 from worker.text import repair, repair_document
 
@@ -188,7 +188,7 @@ class Lines:
 
     def _request(self, custom_id: str, given: dict[str, object], *, plain: bool) -> Row:
         try:
-            body, fields = self._body(given, plain)
+            body, fields, labels = self._body(given, plain)
         except ModelNotServed as error:
             message = f"body.model: {error.problem}; {error.remedy}"
             raise _Faulty("model_not_found", message, "body.model") from None
@@ -206,19 +206,25 @@ class Lines:
             model=model,
             request=msgspec.json.encode(body).decode(),
             response_fields=None if fields is None else msgspec.json.encode(fields).decode(),
+            labels=None if labels is None else msgspec.json.encode(labels).decode(),
         )
 
-    def _body(self, given: dict[str, object], plain: bool) -> tuple[dict[str, object], object]:
-        """The chat-completions body, and what a response repeats of its request."""
+    def _body(
+        self, given: dict[str, object], plain: bool
+    ) -> tuple[dict[str, object], object, object]:
+        """The chat-completions body, and of a response what it repeats of its request and its
+        metadata. Those of a chat are its upstream's.
+        """
         # A row's answer is read as a whole: how it comes is nobody's choice.
         asked = {k: v for k, v in given.items() if k not in ("stream", "stream_options")}
         if self._batch.endpoint == CHAT:
-            return body_of(asked, self._catalog, self._max_bytes, plain=plain), None
+            return body_of(asked, self._catalog, self._max_bytes, plain=plain), None, None
         wish = translated(asked)
         if wish.previous is not None:
             raise InvalidRequest("previous_response_id", "is given in a batch", "send the items")
         fields = {name: repair_document(value) for name, value in wish.fields.items()}
-        return body_of(wish.body, self._catalog, self._max_bytes), fields
+        body = body_of(wish.body, self._catalog, self._max_bytes)
+        return body, fields, metadata_of(wish.metadata) or None
 
     def _check_model(self, model: str) -> None:
         if self._models and model not in self._models and not self._batch.mixed_models:

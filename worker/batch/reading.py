@@ -136,7 +136,7 @@ async def _ahead(lines: Lines) -> AsyncGenerator[list[Row], None]:
 
 
 def _again(job: Job) -> Row:
-    fields = job.response_fields
+    fields, labels = job.response_fields, job.labels
     return Row(
         id=new_id("job_"),
         number=job.batch_row or 0,
@@ -144,4 +144,5 @@ def _again(job: Job) -> Row:
         model=job.model,
         request=msgspec.json.encode(job.request).decode(),
         response_fields=None if fields is None else msgspec.json.encode(fields).decode(),
+        labels=None if labels is None else msgspec.json.encode(labels).decode(),
     )

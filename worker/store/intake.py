@@ -20,7 +20,7 @@ from worker.store.tally import DONE
 
 
 class Row(NamedTuple):
-    """A valid row of a batch's file. `request` and `response_fields` are JSON."""
+    """A valid row of a batch's file. `request`, `response_fields` and `labels` are JSON."""
 
     id: str
     number: int
@@ -28,6 +28,7 @@ class Row(NamedTuple):
     model: str
     request: str
     response_fields: str | None = None
+    labels: str | None = None
 
 
 class Results(NamedTuple):
@@ -39,7 +40,8 @@ class Results(NamedTuple):
     error_file_id: str | None
 
 
-OWN = ("id", "batch_row", "custom_id", "model", "request", "response_fields")
+# The columns of a `Row`, in its order.
+OWN = ("id", "batch_row", "custom_id", "model", "request", "response_fields", "metadata")
 # What all new rows have in common; columns that are not named are null or have a default.
 COMMON: Mapping[str, object] = {
     "request_hash": "",
@@ -279,4 +281,4 @@ def _copied_row(row: Row) -> str:
     names = f"{row.id}\t{row.number}\t{_copied(row.custom_id)}\t{_copied(row.model)}"
     # JSON holds no control characters but as escapes.
     request = row.request.replace("\\", "\\\\")
-    return f"{names}\t{request}\t{_copied(row.response_fields)}"
+    return f"{names}\t{request}\t{_copied(row.response_fields)}\t{_copied(row.labels)}"

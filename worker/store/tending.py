@@ -162,7 +162,7 @@ class Tending(Portions):
 # What a row's next generation has of the one before.
 _SAME = (
     "tenant", "request_hash", "request", "model", "lane", "batch_id", "custom_id", "batch_row",
-    "response_fields", "deadline_at",
+    "response_fields", "labels", "deadline_at",
 )  # fmt: skip
 
 
