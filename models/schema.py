@@ -10,7 +10,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 # The newest revision in `models/migrations/versions`; revisions are numbered in order.
-HEAD = "0011"
+HEAD = "0012"
 
 # How long SQLite waits for the upgrade of another process.
 SQLITE_WAIT_S = 30.0

@@ -37,8 +37,9 @@ from worker.files import Storage
 from worker.settings import Settings
 from worker.store import Store
 
+PRICE = Price(input=1.0, output=10.0)
 PRICED = Upstream(
-    name="a", base_url="http://a", models=("sim",), prices={"sim": Price(input=1.0, output=10.0)}
+    name="a", base_url="http://a", models=("sim", "other"), prices={"sim": PRICE, "other": PRICE}
 )
 CATALOG = Catalog((PRICED,))
 UNPRICED = Catalog((Upstream(name="a", base_url="http://a", models=("sim",)),))
@@ -171,13 +172,16 @@ async def test_a_batch_cancelled_while_it_is_read_in_ends_without_more_rows(
     assert (found.status, found.total, found.output_file_id) == ("cancelled", 0, None)
 
 
-async def retried(store: Store, settings: Settings, mine: Batch, *categories: str) -> Batch:
+async def retried(
+    store: Store, settings: Settings, mine: Batch, *categories: str, **terms: Any
+) -> Batch:
     """The child of an ended batch, taken to be read in."""
 
     async def nudge() -> bool:
         return True
 
-    child = await BatchSubmission(store, nudge, settings).retry(mine, categories or None)
+    batches = BatchSubmission(store, nudge, settings)
+    child = await batches.retry(mine, categories or None, **terms)
     assert child.retry_of == mine.id
     found = await store.intake.take(LEASE_S)
     assert found is not None and found.id == child.id
@@ -220,11 +224,11 @@ async def test_failed_rows_of_an_ended_batch_begin_again_in_another(
     assert await numbers_of(store, unpriced) == []
 
 
-async def with_failures(store: Store) -> Batch:
+async def with_failures(store: Store, **fields: Any) -> Batch:
     """An ended batch of five rows, of two models and with metadata; the second and the last two
     have failed.
     """
-    mine = await taken(store, mixed_models=True)
+    mine = await taken(store, mixed_models=True, **fields)
     models = ["sim", "sim", "other", "sim", "other"]
     given = [row(n, model=model, labels=f'{{"n":"{n}"}}') for n, model in enumerate(models)]
     assert await inserted(store, mine, given)
@@ -241,6 +245,19 @@ async def test_failed_rows_that_run_again_keep_their_metadata(
     child = await retried(store, settings, await with_failures(store))
     await reading(store, storage, settings).run(child)
     assert [job.labels for job in await rows_of(store, child)] == [{"n": n} for n in "134"]
+
+
+async def test_failed_rows_of_a_model_that_whoever_asks_may_not_use_are_faults(
+    store: Store, storage: Storage, settings: Settings
+) -> None:
+    mine = await with_failures(store, allowed_models=["*"])
+    child = await retried(store, settings, mine, allowed_models=("oth*",))
+    await reading(store, storage, settings).run(child)
+    found = await store.batches.get(child.id)
+    message = "body.model: this key may not use 'sim'; use oth*"
+    fault = {"code": "permission_denied", "message": message, "param": "body.model"}
+    assert (found.status, found.errors) == ("failed", [{**fault, "line": n} for n in (2, 4)])
+    assert await numbers_of(store, child) == []
 
 
 async def test_two_readers_of_one_file_do_not_meet(

@@ -257,6 +257,27 @@ def test_several_models_are_taken_where_they_are_wanted() -> None:
     assert reading(line()).model is None
 
 
+def test_a_model_that_the_batch_may_not_use_is_a_fault_of_its_line() -> None:
+    content = b"\n".join([line("a"), line("b", body_model="gpt-5"), line("c", body_model="sim")])
+    terms: dict[str, Any] = {"mixed_models": True, "allowed_models": ["gpt-4o", "si?"]}
+    lines = reading(content, **terms)
+    assert [row.custom_id for row in read(lines)] == ["a", "c"]
+    assert documents(lines.faults) == [
+        {
+            "code": "permission_denied",
+            "message": "body.model: this key may not use 'gpt-5'; use gpt-4o, si?",
+            "line": 2,
+            "param": "body.model",
+        }
+    ]
+    assert faulty(content, mixed_models=True, allowed_models=[]) == [
+        (place, "permission_denied") for place in (1, 2, 3)
+    ]
+    # It says so of a model of which it may have none, rather than that it has another already.
+    assert faulty(content, allowed_models=["gpt-4o"])[0] == (2, "permission_denied")
+    assert len(valid(content, mixed_models=True, allowed_models=["*"])) == 3
+
+
 def test_a_response_keeps_its_metadata_and_those_of_a_chat_are_its_upstreams() -> None:
     url, body = "/v1/responses", {"model": "gpt-4o", "input": PROMPT}
     given = {"project": "x\u0000", "\u00e4": ""}
