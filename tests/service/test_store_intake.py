@@ -2,18 +2,20 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy import insert
 
-from models import Batch, BatchStatus, Job
+from models import Batch, BatchStatus, Job, JobState
 from tests.batches import (
     BODY,
     LEASE_S,
     batch,
     begun,
     change,
+    end_at_once,
     inserted,
     numbers_of,
     row,
@@ -32,6 +34,19 @@ FAULTS = [{"code": "invalid_json_line", "message": "is none", "line": 3, "param"
 
 async def expired_lease(store: Store, batch: Batch) -> None:
     await change(store, batch, lease_until=datetime.now(UTC) - timedelta(seconds=1))
+
+
+async def ended_with_failures(store: Store, count: int, **fields: Any) -> Batch:
+    """A batch all of whose rows have failed; it is taken for nothing any more."""
+    mine = await begun(store, count, **fields)
+    await end_at_once(store, mine, JobState.FAILED)
+    await change(store, mine, status=BatchStatus.COMPLETED.value)
+    return mine
+
+
+async def failed(store: Store, batch: Batch) -> list[int | None]:
+    """The rows that a batch of this one's failed rows would have."""
+    return [job.batch_row for job in await store.intake.failed_rows(batch.id, None, -1, 99)]
 
 
 async def test_a_portion_is_inserted_once_however_often_it_is_repeated(store: Store) -> None:
@@ -242,3 +257,9 @@ async def test_what_runs_or_has_ended_is_not_taken(store: Store) -> None:
     assert await store.tending.finish(running.id)
     finalizing = await store.intake.take(LEASE_S)
     assert finalizing is not None and finalizing.id == running.id
+
+
+async def test_a_failed_row_that_was_erased_is_not_run_again(store: Store) -> None:
+    parent = await ended_with_failures(store, 3)
+    await store.jobs.erase((await rows_of(store, parent))[1].id)
+    assert await failed(store, parent) == [0, 2]

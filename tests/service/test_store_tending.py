@@ -162,6 +162,14 @@ async def test_a_pass_over_the_failed_rows_comes_to_each_once(store: Store) -> N
     assert await store.tending.try_again(mine.id, None, ids(9)) == [0, 1]
 
 
+async def test_a_row_that_was_erased_is_not_tried_again(store: Store) -> None:
+    mine = await begun(store, 2)
+    await end_at_once(store, mine, JobState.FAILED)
+    await store.jobs.erase((await rows_of(store, mine))[0].id)
+    assert await store.tending.try_again(mine.id, None, ids(9)) == [1]
+    assert await store.tending.failed_models(mine.id, None) == set()
+
+
 async def test_rows_of_some_models_are_tried_again_and_their_metadata_stay(store: Store) -> None:
     mine = await taken(store)
     own = {"model": "other", "labels": '{"a":"b"}'}
