@@ -239,6 +239,36 @@ async def with_failures(store: Store, **fields: Any) -> Batch:
     return await store.batches.get(mine.id)
 
 
+@pytest.mark.parametrize("copied", [1, 2, 3])
+async def test_whoever_goes_on_with_failed_rows_after_a_crash_has_each_of_them_once(
+    store: Store, storage: Storage, settings: Settings, copied: int
+) -> None:
+    child = await retried(store, settings, await with_failures(store, max_cost=3.0))
+    there = [row(1), row(3), row(4, model="other")][:copied]
+    assert await inserted(store, child, there)
+    await reading(store, storage, settings).run(child)
+    found = await store.batches.get(child.id)
+    assert (found.status, found.total, found.model) == ("in_progress", 3, None)
+    assert found.tally is not None and float(str(found.tally["reserve"])) > 0
+    assert await numbers_of(store, child) == [1, 3, 4]
+    assert [job.id for job in await rows_of(store, child)][:copied] == [job.id for job in there]
+
+
+async def test_a_row_that_fails_elsewhere_after_the_crash_is_not_counted(
+    store: Store, storage: Storage, settings: Settings
+) -> None:
+    mine = await with_failures(store)
+    sibling = await retried(store, settings, mine)
+    assert await inserted(store, sibling, [row(1)])
+    assert await store.intake.begin(sibling, 1, "sim", {})
+    child = await retried(store, settings, mine)
+    assert await inserted(store, child, [row(3)])
+    await end_at_once(store, sibling, JobState.FAILED)
+    await reading(store, storage, settings).run(child)
+    assert (await store.batches.get(child.id)).total == 2
+    assert await numbers_of(store, child) == [3, 4]
+
+
 async def test_failed_rows_that_run_again_keep_their_metadata(
     store: Store, storage: Storage, settings: Settings
 ) -> None:

@@ -81,6 +81,11 @@ class Reading:
         assert batch.retry_of is not None
         models, faults = Models(batch, self._catalog), list[Fault]()
         last, total = -1, 0
+        # Those that are there already, from before a crash, are the parent's failed ones no more:
+        # this batch has them.
+        while there := await self._intake.rows(batch.id, last, PORTION):
+            faults += _faults(models, there)
+            last, total = there[-1].batch_row or 0, total + len(there)
         while len(faults) < MOST_FAULTS and (
             failed := await self._intake.failed_rows(
                 batch.retry_of, batch.retry_categories, last, PORTION
