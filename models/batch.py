@@ -38,6 +38,8 @@ class Batch(Base):
     retry_of: Mapped[str | None] = mapped_column(String(64))
     # Which of its failed rows: by error category; None is all of them.
     retry_categories: Mapped[list[str] | None] = mapped_column(Document)
+    # Patterns of the models that its rows may use: those of the key that asked for it. None is any.
+    allowed_models: Mapped[list[str] | None] = mapped_column(Document)
 
     # As it was given, like `24h`.
     completion_window: Mapped[str] = mapped_column(String(32))

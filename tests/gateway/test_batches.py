@@ -115,12 +115,16 @@ async def test_a_batch_all_of_whose_rows_failed_is_completed_without_output(
 
 
 async def test_rows_may_be_responses(live: Stack, openai: AsyncOpenAI) -> None:
-    rows = [line(str(n), {"model": FAST, "input": f"number {n}"}, RESPONSES) for n in range(3)]
+    rows = [
+        line(n, {"model": FAST, "input": f"number {n}", "metadata": {"n": n}}, RESPONSES)
+        for n in "012"
+    ]
     batch = await ended(openai, (await created(openai, rows, endpoint=RESPONSES)).id)
     assert batch.status == "completed"
     for each in await lines_of(openai, batch.output_file_id):
         body = sdk.types.responses.Response.model_validate(each["response"]["body"])
         assert body.status == "completed" and body.output_text
+        assert body.metadata == {"n": each["custom_id"]}
 
 
 async def test_what_is_wrong_with_a_file_is_told_by_line(live: Stack, openai: AsyncOpenAI) -> None:

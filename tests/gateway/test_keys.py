@@ -12,6 +12,7 @@ import pytest
 
 from tests.sse import frames_of, text_of
 from tests.stack import Reader, Stack, address_of, chat
+from tests.wire import until
 from worker.access import digest_of
 
 pytestmark = pytest.mark.xdist_group("gateway keys")
@@ -190,6 +191,39 @@ async def test_a_key_uses_only_its_models(make_key: MakeKey) -> None:
     assert many.json()["data"][0]["error"]["code"] == "permission_denied"
     listed = (await key.http.get("/v1/models")).json()["data"]
     assert [model["id"] for model in listed] == ["sim-fast"]
+
+
+async def test_a_key_tries_again_only_what_it_may_use(make_key: MakeKey) -> None:
+    key, other = await make_key("--model", "sim-fast"), await make_key()
+    id = await submitted(other)
+    await other.http.get(f"/v1/jobs/{id}/events")  # to its end
+    refused(await key.http.post(f"/v1/jobs/{id}/retry"), 403, "may not use")
+    assert (await other.http.post(f"/v1/jobs/{id}/retry")).status_code == 201
+
+
+async def test_a_row_of_a_batch_uses_only_the_models_of_its_key(make_key: MakeKey) -> None:
+    key = await make_key("--model", "sim?tokens=1*")
+    rows = [
+        {"custom_id": model, "url": "/v1/chat/completions", "body": chat(model)}
+        for model in (FAST, "sim-slow")
+    ]
+    content = "\n".join(map(json.dumps, rows)).encode()
+    file = await key.http.post(
+        "/v1/files", files={"file": ("rows.jsonl", content)}, data={"purpose": "batch"}
+    )
+    document = {"input_file_id": file.json()["id"], "endpoint": "/v1/chat/completions"}
+    made = await key.http.post("/v1/batches", json={**document, "mixed_models": True})
+    id = made.raise_for_status().json()["id"]
+    found: dict[str, Any] = {}
+
+    async def is_read_in() -> bool:
+        found.update((await key.http.get(f"/v1/batches/{id}")).json())
+        return bool(found["status"] != "validating")
+
+    await until(is_read_in)
+    (fault,) = found["errors"]["data"]
+    assert (found["status"], fault["line"], fault["code"]) == ("failed", 2, "permission_denied")
+    assert "may not use 'sim-slow'" in fault["message"] and fault["param"] == "body.model"
 
 
 async def test_a_key_that_asks_too_often_is_told_when_to_come_again(make_key: MakeKey) -> None:

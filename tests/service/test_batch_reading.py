@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from models import Batch, Job, JobState
+from models import Batch, BatchStatus, Job, JobState
 from tests.batches import (
     CHAT,
     LATER,
@@ -22,6 +22,7 @@ from tests.batches import (
     finished,
     inserted,
     numbers_of,
+    row,
     rows_of,
     taken,
 )
@@ -36,8 +37,9 @@ from worker.files import Storage
 from worker.settings import Settings
 from worker.store import Store
 
+PRICE = Price(input=1.0, output=10.0)
 PRICED = Upstream(
-    name="a", base_url="http://a", models=("sim",), prices={"sim": Price(input=1.0, output=10.0)}
+    name="a", base_url="http://a", models=("sim", "other"), prices={"sim": PRICE, "other": PRICE}
 )
 CATALOG = Catalog((PRICED,))
 UNPRICED = Catalog((Upstream(name="a", base_url="http://a", models=("sim",)),))
@@ -170,13 +172,16 @@ async def test_a_batch_cancelled_while_it_is_read_in_ends_without_more_rows(
     assert (found.status, found.total, found.output_file_id) == ("cancelled", 0, None)
 
 
-async def retried(store: Store, settings: Settings, mine: Batch, *categories: str) -> Batch:
+async def retried(
+    store: Store, settings: Settings, mine: Batch, *categories: str, **terms: Any
+) -> Batch:
     """The child of an ended batch, taken to be read in."""
 
     async def nudge() -> bool:
         return True
 
-    child = await BatchSubmission(store, nudge, settings).retry(mine, categories or None)
+    batches = BatchSubmission(store, nudge, settings)
+    child = await batches.retry(mine, categories or None, **terms)
     assert child.retry_of == mine.id
     found = await store.intake.take(LEASE_S)
     assert found is not None and found.id == child.id
@@ -217,6 +222,72 @@ async def test_failed_rows_of_an_ended_batch_begin_again_in_another(
     found = await store.batches.get(unpriced.id)
     assert found.errors is not None and found.errors[0]["code"] == "no_price"
     assert await numbers_of(store, unpriced) == []
+
+
+async def with_failures(store: Store, **fields: Any) -> Batch:
+    """An ended batch of five rows, of two models and with metadata; the second and the last two
+    have failed.
+    """
+    mine = await taken(store, mixed_models=True, **fields)
+    models = ["sim", "sim", "other", "sim", "other"]
+    given = [row(n, model=model, labels=f'{{"n":"{n}"}}') for n, model in enumerate(models)]
+    assert await inserted(store, mine, given)
+    assert await store.intake.begin(mine, 5, None, {})
+    await end_at_once(store, mine, JobState.FAILED, Job.batch_row.in_([1, 3, 4]))
+    await end_at_once(store, mine)
+    await change(store, mine, status=BatchStatus.COMPLETED.value)
+    return await store.batches.get(mine.id)
+
+
+@pytest.mark.parametrize("copied", [1, 2, 3])
+async def test_whoever_goes_on_with_failed_rows_after_a_crash_has_each_of_them_once(
+    store: Store, storage: Storage, settings: Settings, copied: int
+) -> None:
+    child = await retried(store, settings, await with_failures(store, max_cost=3.0))
+    there = [row(1), row(3), row(4, model="other")][:copied]
+    assert await inserted(store, child, there)
+    await reading(store, storage, settings).run(child)
+    found = await store.batches.get(child.id)
+    assert (found.status, found.total, found.model) == ("in_progress", 3, None)
+    assert found.tally is not None and float(str(found.tally["reserve"])) > 0
+    assert await numbers_of(store, child) == [1, 3, 4]
+    assert [job.id for job in await rows_of(store, child)][:copied] == [job.id for job in there]
+
+
+async def test_a_row_that_fails_elsewhere_after_the_crash_is_not_counted(
+    store: Store, storage: Storage, settings: Settings
+) -> None:
+    mine = await with_failures(store)
+    sibling = await retried(store, settings, mine)
+    assert await inserted(store, sibling, [row(1)])
+    assert await store.intake.begin(sibling, 1, "sim", {})
+    child = await retried(store, settings, mine)
+    assert await inserted(store, child, [row(3)])
+    await end_at_once(store, sibling, JobState.FAILED)
+    await reading(store, storage, settings).run(child)
+    assert (await store.batches.get(child.id)).total == 2
+    assert await numbers_of(store, child) == [3, 4]
+
+
+async def test_failed_rows_that_run_again_keep_their_metadata(
+    store: Store, storage: Storage, settings: Settings
+) -> None:
+    child = await retried(store, settings, await with_failures(store))
+    await reading(store, storage, settings).run(child)
+    assert [job.labels for job in await rows_of(store, child)] == [{"n": n} for n in "134"]
+
+
+async def test_failed_rows_of_a_model_that_whoever_asks_may_not_use_are_faults(
+    store: Store, storage: Storage, settings: Settings
+) -> None:
+    mine = await with_failures(store, allowed_models=["*"])
+    child = await retried(store, settings, mine, allowed_models=("oth*",))
+    await reading(store, storage, settings).run(child)
+    found = await store.batches.get(child.id)
+    message = "body.model: this key may not use 'sim'; use oth*"
+    fault = {"code": "permission_denied", "message": message, "param": "body.model"}
+    assert (found.status, found.errors) == ("failed", [{**fault, "line": n} for n in (2, 4)])
+    assert await numbers_of(store, child) == []
 
 
 async def test_two_readers_of_one_file_do_not_meet(

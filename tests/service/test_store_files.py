@@ -58,6 +58,18 @@ async def test_a_file_is_seen_by_its_tenant_alone(store: Store) -> None:
             await store.files.get(id, tenant)
 
 
+async def test_a_file_whose_time_is_over_lives_no_more(store: Store) -> None:
+    now = datetime.now(UTC)
+    for id, seconds in (("over", -1), ("soon", 60)):
+        await store.files.add(file(id=f"file-{id}", expires_at=now + timedelta(seconds=seconds)))
+    await store.files.add(file(id="file-forever"))
+    for id in ("file-soon", "file-forever"):
+        assert (await store.files.living(id, "default")).id == id
+    for id, tenant in (("file-over", "default"), ("file-soon", "other"), ("file-none", "default")):
+        with pytest.raises(FileNotFound):
+            await store.files.living(id, tenant)
+
+
 async def test_a_file_that_is_kept_again_is_replaced(store: Store) -> None:
     await store.files.add(file(id="file-1", bytes=7, expires_at=NOW))
     again = await store.files.add(file(id="file-1", bytes=9, expires_at=None))

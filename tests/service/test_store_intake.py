@@ -2,18 +2,20 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy import insert
 
-from models import Batch, BatchStatus, Job
+from models import Batch, BatchStatus, Job, JobState
 from tests.batches import (
     BODY,
     LEASE_S,
     batch,
     begun,
     change,
+    end_at_once,
     inserted,
     numbers_of,
     row,
@@ -32,6 +34,25 @@ FAULTS = [{"code": "invalid_json_line", "message": "is none", "line": 3, "param"
 
 async def expired_lease(store: Store, batch: Batch) -> None:
     await change(store, batch, lease_until=datetime.now(UTC) - timedelta(seconds=1))
+
+
+async def taken_next(store: Store) -> Batch:
+    found = await store.intake.take(LEASE_S)
+    assert found is not None
+    return found
+
+
+async def ended_with_failures(store: Store, count: int, **fields: Any) -> Batch:
+    """A batch all of whose rows have failed; it is taken for nothing any more."""
+    mine = await begun(store, count, **fields)
+    await end_at_once(store, mine, JobState.FAILED)
+    await change(store, mine, status=BatchStatus.COMPLETED.value)
+    return mine
+
+
+async def failed(store: Store, batch: Batch) -> list[int | None]:
+    """The rows that a batch of this one's failed rows would have."""
+    return [job.batch_row for job in await store.intake.failed_rows(batch.id, None, -1, 99)]
 
 
 async def test_a_portion_is_inserted_once_however_often_it_is_repeated(store: Store) -> None:
@@ -181,8 +202,9 @@ async def test_texts_survive_as_they_are(store: Store) -> None:
         model=NASTY,
         request=msgspec.json.encode(body).decode(),
         response_fields=msgspec.json.encode(fields).decode(),
+        labels=msgspec.json.encode({NASTY: NASTY}).decode(),
     )
-    plain = row(1, custom_id="\\N", request="{}", response_fields=None)
+    plain = row(1, custom_id="\\N", request="{}", response_fields=None, labels=None)
     long = row(
         2, custom_id="\U0001f600" * 255, request=msgspec.json.encode({"a": [NASTY] * 9999}).decode()
     )
@@ -191,6 +213,7 @@ async def test_texts_survive_as_they_are(store: Store) -> None:
     assert (first.custom_id, first.model, first.request) == (NASTY, NASTY, body)
     assert list(first.request) == list(body)
     assert (first.response_fields, first.tenant) == (fields, "t\u00e4nant")
+    assert (first.labels, second.labels, third.labels) == ({NASTY: NASTY}, None, None)
     assert (second.custom_id, second.request, second.response_fields) == ("\\N", {}, None)
     assert (third.custom_id, third.request) == ("\U0001f600" * 255, {"a": [NASTY] * 9999})
 
@@ -240,3 +263,81 @@ async def test_what_runs_or_has_ended_is_not_taken(store: Store) -> None:
     assert await store.tending.finish(running.id)
     finalizing = await store.intake.take(LEASE_S)
     assert finalizing is not None and finalizing.id == running.id
+
+
+async def test_of_batches_of_one_batchs_failed_rows_one_is_read_in_at_a_time(
+    open_store: OpenStore,
+) -> None:
+    us, them = open_store("us"), open_store("them")
+    now = datetime.now(UTC)
+    for id, age in (("first", 3), ("second", 2), ("third", 2)):
+        created = now - timedelta(minutes=age)
+        await us.batches.add(batch(id=f"batch_{id}", retry_of="batch_parent", created_at=created))
+    first = await taken_next(us)
+    assert first.id == "batch_first"
+    assert await them.intake.take(LEASE_S) is None
+    # Neither those of another batch wait for it, nor one that is read from a file.
+    others = [await us.batches.add(batch(retry_of=of)) for of in ("batch_other", None)]
+    found = [await taken_next(them) for _ in others]
+    assert {each.id for each in found} == {each.id for each in others}
+    # Nor is it another's turn where the first was only left for a while.
+    await us.intake.leave(first, LEASE_S)
+    assert await them.intake.take(LEASE_S) is None
+    await expired_lease(us, first)
+    first = await taken_next(them)
+    assert first.id == "batch_first"
+    assert await them.intake.begin(first, 0, None, {})
+    second = await taken_next(them)
+    assert second.id == "batch_second"
+    assert await us.intake.take(LEASE_S) is None
+    assert await them.intake.reject(second, FAULTS)
+    assert (await taken_next(us)).id == "batch_third"
+
+
+async def test_a_batch_of_failed_rows_that_is_being_read_in_is_waited_for_by_an_older_one(
+    open_store: OpenStore,
+) -> None:
+    us, them = open_store("us"), open_store("them")
+    first = await taken(us, retry_of="batch_parent")
+    # Made after it, by a gateway whose clock is late.
+    late = datetime.now(UTC) - timedelta(minutes=1)
+    second = await us.batches.add(batch(retry_of="batch_parent", created_at=late))
+    assert await them.intake.take(LEASE_S) is None
+    await expired_lease(us, first)
+    assert (await taken_next(them)).id == second.id
+    assert await us.intake.take(LEASE_S) is None
+
+
+async def test_a_batch_of_failed_rows_whose_results_are_to_be_written_waits_for_none(
+    store: Store,
+) -> None:
+    first = await taken(store, retry_of="batch_parent")
+    assert await store.intake.begin(first, 0, None, {})
+    assert await store.tending.finish(first.id)
+    long_ago = datetime.now(UTC) - timedelta(hours=1)
+    await store.batches.add(batch(retry_of="batch_parent", created_at=long_ago))
+    assert (await taken_next(store)).status == BatchStatus.VALIDATING
+    assert (await taken_next(store)).id == first.id
+
+
+async def test_a_failed_row_is_not_run_again_while_any_batch_made_for_it_has_it(
+    store: Store,
+) -> None:
+    parent = await ended_with_failures(store, 4)
+    child = await ended_with_failures(store, 3, retry_of=parent.id)
+    assert await failed(store, parent) == [0, 1, 2, 3]
+    grandchild = await begun(store, 2, retry_of=child.id)
+    assert await failed(store, parent) == [2, 3]
+    await end_at_once(store, grandchild, JobState.COMPLETED, Job.batch_row == 0)
+    await end_at_once(store, grandchild, JobState.FAILED)
+    assert (await failed(store, parent), await failed(store, child)) == ([1, 2, 3], [1, 2])
+    await change(store, grandchild, status=BatchStatus.COMPLETED.value)
+    await begun(store, 2, retry_of=grandchild.id)
+    assert await failed(store, parent) == [2, 3]
+    assert await failed(store, child) == [2]
+
+
+async def test_a_failed_row_that_was_erased_is_not_run_again(store: Store) -> None:
+    parent = await ended_with_failures(store, 3)
+    await store.jobs.erase((await rows_of(store, parent))[1].id)
+    assert await failed(store, parent) == [0, 2]

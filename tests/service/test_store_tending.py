@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import Batch, BatchStatus, Job, JobState
-from tests.batches import begins, begun, change, end_at_once, finished, rows_of, settled, taken
+from tests.batches import (
+    begins,
+    begun,
+    change,
+    end_at_once,
+    finished,
+    inserted,
+    row,
+    rows_of,
+    settled,
+    taken,
+)
 from tests.jobs import attempt, ended
 from tests.service.conftest import OpenStore
 from worker.ids import new_id
@@ -150,6 +161,28 @@ async def test_a_pass_over_the_failed_rows_comes_to_each_once(store: Store) -> N
     assert await store.tending.try_again(mine.id, None, ids(2), 3) == [4]
     assert await store.tending.try_again(mine.id, None, ids(2), 4) == []
     assert await store.tending.try_again(mine.id, None, ids(9)) == [0, 1]
+
+
+async def test_a_row_that_was_erased_is_not_tried_again(store: Store) -> None:
+    mine = await begun(store, 2)
+    await end_at_once(store, mine, JobState.FAILED)
+    await store.jobs.erase((await rows_of(store, mine))[0].id)
+    assert await store.tending.try_again(mine.id, None, ids(9)) == [1]
+    assert await store.tending.failed_models(mine.id, None) == set()
+
+
+async def test_rows_of_some_models_are_tried_again_and_their_metadata_stay(store: Store) -> None:
+    mine = await taken(store)
+    own = {"model": "other", "labels": '{"a":"b"}'}
+    assert await inserted(store, mine, [row(0), row(1, **own), row(2, **own)])
+    assert await store.intake.begin(mine, 3, None, {})
+    await end_at_once(store, mine, JobState.FAILED)
+    assert await store.tending.failed_models(mine.id, None) == {"other", "sim"}
+    assert await store.tending.failed_models(mine.id, ["poison"]) == set()
+    assert await store.tending.try_again(mine.id, None, ids(9), 1, ["other"]) == [2]
+    assert await store.tending.try_again(mine.id, None, ids(9), models=["sim", "other"]) == [0, 1]
+    last = (await rows_of(store, mine))[-1]
+    assert (last.generation, last.model, last.labels) == (1, "other", {"a": "b"})
 
 
 async def test_a_row_may_be_tried_again_more_than_once(store: Store) -> None:

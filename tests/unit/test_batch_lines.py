@@ -257,6 +257,58 @@ def test_several_models_are_taken_where_they_are_wanted() -> None:
     assert reading(line()).model is None
 
 
+def test_a_model_that_the_batch_may_not_use_is_a_fault_of_its_line() -> None:
+    content = b"\n".join([line("a"), line("b", body_model="gpt-5"), line("c", body_model="sim")])
+    terms: dict[str, Any] = {"mixed_models": True, "allowed_models": ["gpt-4o", "si?"]}
+    lines = reading(content, **terms)
+    assert [row.custom_id for row in read(lines)] == ["a", "c"]
+    assert documents(lines.faults) == [
+        {
+            "code": "permission_denied",
+            "message": "body.model: this key may not use 'gpt-5'; use gpt-4o, si?",
+            "line": 2,
+            "param": "body.model",
+        }
+    ]
+    assert faulty(content, mixed_models=True, allowed_models=[]) == [
+        (place, "permission_denied") for place in (1, 2, 3)
+    ]
+    # It says so of a model of which it may have none, rather than that it has another already.
+    assert faulty(content, allowed_models=["gpt-4o"])[0] == (2, "permission_denied")
+    assert len(valid(content, mixed_models=True, allowed_models=["*"])) == 3
+
+
+def test_a_response_keeps_its_metadata_and_those_of_a_chat_are_its_upstreams() -> None:
+    url, body = "/v1/responses", {"model": "gpt-4o", "input": PROMPT}
+    given = {"project": "x\u0000", "\u00e4": ""}
+    several = [given, {}, None]
+    content = b"\n".join(
+        line(str(n), url=url, body={**body, "metadata": each}) for n, each in enumerate(several)
+    )
+    kept = [row.labels for row in valid(content, endpoint=url)]
+    assert msgspec.json.decode(kept[0] or "") == {"project": "x\ufffd", "\u00e4": ""}
+    assert kept[1:] == [None, None]
+    (chat,) = valid(line(body_metadata={"a": "b"}))
+    assert chat.labels is None and msgspec.json.decode(chat.request)["metadata"] == {"a": "b"}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "param"),
+    [
+        (7, "body.metadata"),
+        (["a"], "body.metadata"),
+        ({str(n): "" for n in range(17)}, "body.metadata"),
+        ({"a": 1}, "body.metadata.a"),
+        ({"a": "x" * 513}, "body.metadata.a"),
+    ],
+)
+def test_metadata_of_a_response_that_cannot_be_are_a_fault(metadata: object, param: str) -> None:
+    body = {"model": "gpt-4o", "input": PROMPT, "metadata": metadata}
+    lines = reading(line(url="/v1/responses", body=body), endpoint="/v1/responses")
+    assert read(lines) == []
+    assert [(each.code, each.param) for each in lines.faults] == [("invalid_request", param)]
+
+
 def test_a_cap_needs_prices_and_knows_what_the_dearest_row_may_cost() -> None:
     rows = [line("a", body_max_tokens=10), line("b", body_max_tokens=1000), line("c")]
     cheap, dear = reading(rows[0], max_cost=1.0), reading(b"\n".join(rows[:2]), max_cost=1.0)

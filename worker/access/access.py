@@ -3,12 +3,12 @@
 import hmac
 import time
 from enum import StrEnum
-from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
 from worker.access.secrets import digest_of, looks_like_key
 from worker.errors import Denied, Unauthorized
+from worker.request import is_allowed, require_allowed
 from worker.store import Keys
 from worker.submission import TENANT
 
@@ -49,14 +49,12 @@ class Principal(Struct, frozen=True):
         Raises:
             Denied: it may not.
         """
-        if isinstance(model, str) and not self.may_use(model):
-            raise Denied(
-                f"model: this key may not use {model[:40]!r}; use {', '.join(self.models or ())}"
-            )
+        if isinstance(model, str):
+            require_allowed(model, self.models)
 
     def may_use(self, model: str) -> bool:
         """Whether the key may use the model."""
-        return self.models is None or any(fnmatchcase(model, each) for each in self.models)
+        return is_allowed(model, self.models)
 
 
 # Who asks a gateway that is open, because only this machine reaches it.

@@ -3,21 +3,21 @@
 {"custom_id": "...", "method": "POST", "url": "/v1/chat/completions", "body": {...}}
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from msgspec.structs import asdict
 
 from models import Batch
 from worker.batch.duplicates import FirstUse
+from worker.batch.models import Faulty, Models
 from worker.batch.request import CHAT, endpoint_of
 from worker.catalog import Catalog
 from worker.errors import InvalidRequest, ModelNotServed
 from worker.files.storage import Readable
 from worker.ids import new_id
-from worker.limiter import estimated_prompt, estimated_tokens
 from worker.openai.responses.translation import translated
-from worker.request import MAX_DEPTH, body_of, shown
+from worker.request import MAX_DEPTH, body_of, metadata_of, shown
 from worker.store import Row
 from worker.text import repair, repair_document
 
@@ -43,16 +43,6 @@ class Fault(msgspec.Struct, frozen=True):
         return asdict(self)
 
 
-class _Faulty(Exception):
-    """A line cannot be run."""
-
-    def __init__(self, code: str, message: str, param: str | None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.param = param
-
-
 class Lines:
     """Reads a batch's file portion by portion; not the whole is ever in memory.
 
@@ -66,9 +56,7 @@ class Lines:
     Attributes:
         total: rows so far, valid or not.
         faults: what is wrong, the first thousand.
-        reserve: what the dearest row may cost; known for batches with `max_cost` only.
         over: whether nothing more is read: at the file's end, or where there is no sense in more.
-        model: of all rows so far; None where there are several, or none yet.
     """
 
     def __init__(
@@ -80,17 +68,21 @@ class Lines:
         self._max_bytes = max_bytes
         self._max_rows = max_rows
         self._first_use = FirstUse()
-        self._models: set[str] = set()
+        self._models = Models(batch, catalog)
         self._line = 0
         self.total = 0
         self.faults: list[Fault] = []
         self.over = False
-        self.reserve = 0.0
 
     @property
     def model(self) -> str | None:
         """The rows' model, if they name one only."""
-        return next(iter(self._models)) if len(self._models) == 1 else None
+        return self._models.model
+
+    @property
+    def reserve(self) -> float:
+        """What the dearest row may cost; known for batches with `max_cost` only."""
+        return self._models.reserve
 
     def portion(self) -> list[Row]:
         """The next valid rows, if there are any. Blocks: for a thread."""
@@ -141,7 +133,7 @@ class Lines:
             return None
         try:
             return self._valid(line)
-        except _Faulty as fault:
+        except Faulty as fault:
             self._note(fault.code, fault.message, fault.param)
             return None
 
@@ -163,42 +155,40 @@ class Lines:
         custom_id = self._custom_id(given.get("custom_id"))
         if given.get("method", "POST") != "POST":
             problem = f"method: is {shown(given['method'])}; write POST"
-            raise _Faulty("invalid_method", problem, "method")
+            raise Faulty("invalid_method", problem, "method")
         if endpoint_of(given.get("url")) != self._batch.endpoint:
             problem = f"url: is {shown(given.get('url'))}, the batch's endpoint is "
             problem += f"{self._batch.endpoint}; write that, or split the file"
-            raise _Faulty("url_mismatch", problem, "url")
+            raise Faulty("url_mismatch", problem, "url")
         body = given.get("body")
         if not isinstance(body, dict):
             problem = f"body: is {shown(body)}; write the request as an object"
-            raise _Faulty("invalid_request", problem, "body")
+            raise Faulty("invalid_request", problem, "body")
         return self._request(custom_id, body, plain=_is_plain(line))
 
     def _custom_id(self, given: object) -> str:
         if not isinstance(given, str) or not 0 < len(given) <= CUSTOM_ID:
             problem = "is missing" if given is None else f"is {shown(given)}"
             message = f"custom_id: {problem}; give 1 to {CUSTOM_ID} characters"
-            raise _Faulty("invalid_custom_id", message, "custom_id")
+            raise Faulty("invalid_custom_id", message, "custom_id")
         custom_id = repair(given)
         first = self._first_use.of(custom_id, self._line)
         if first != self._line:
             message = f"custom_id: is {shown(custom_id)} as in line {first}; give each row its own"
-            raise _Faulty("duplicate_custom_id", message, "custom_id")
+            raise Faulty("duplicate_custom_id", message, "custom_id")
         return custom_id
 
     def _request(self, custom_id: str, given: dict[str, object], *, plain: bool) -> Row:
         try:
-            body, fields = self._body(given, plain)
+            body, fields, labels = self._body(given, plain)
         except ModelNotServed as error:
             message = f"body.model: {error.problem}; {error.remedy}"
-            raise _Faulty("model_not_found", message, "body.model") from None
+            raise Faulty("model_not_found", message, "body.model") from None
         except InvalidRequest as error:
             param = f"body.{error.field.removeprefix('request').removeprefix('.')}".rstrip(".")
             message = f"{param}: {error.problem}; {error.remedy}"
-            raise _Faulty("invalid_request", message, param) from None
-        self._check_model(model := str(body["model"]))
-        if self._batch.max_cost is not None:
-            self._reserve_for(model, body)
+            raise Faulty("invalid_request", message, param) from None
+        self._models.check(model := str(body["model"]), body)
         return Row(
             id=new_id("job_"),
             number=self._line - 1,
@@ -206,50 +196,25 @@ class Lines:
             model=model,
             request=msgspec.json.encode(body).decode(),
             response_fields=None if fields is None else msgspec.json.encode(fields).decode(),
+            labels=None if labels is None else msgspec.json.encode(labels).decode(),
         )
 
-    def _body(self, given: dict[str, object], plain: bool) -> tuple[dict[str, object], object]:
-        """The chat-completions body, and what a response repeats of its request."""
+    def _body(
+        self, given: dict[str, object], plain: bool
+    ) -> tuple[dict[str, object], object, object]:
+        """The chat-completions body, and of a response what it repeats of its request and its
+        metadata. Those of a chat are its upstream's.
+        """
         # A row's answer is read as a whole: how it comes is nobody's choice.
         asked = {k: v for k, v in given.items() if k not in ("stream", "stream_options")}
         if self._batch.endpoint == CHAT:
-            return body_of(asked, self._catalog, self._max_bytes, plain=plain), None
+            return body_of(asked, self._catalog, self._max_bytes, plain=plain), None, None
         wish = translated(asked)
         if wish.previous is not None:
             raise InvalidRequest("previous_response_id", "is given in a batch", "send the items")
         fields = {name: repair_document(value) for name, value in wish.fields.items()}
-        return body_of(wish.body, self._catalog, self._max_bytes), fields
-
-    def _check_model(self, model: str) -> None:
-        if self._models and model not in self._models and not self._batch.mixed_models:
-            first = next(iter(self._models))
-            message = f"body.model: is {shown(model)}, earlier rows ask for {shown(first)}; "
-            message += "split the file, or create the batch with mixed_models"
-            raise _Faulty("model_mismatch", message, "body.model")
-        self._models.add(model)
-
-    def _reserve_for(self, model: str, body: Mapping[str, object]) -> None:
-        """What the row may cost: a cap is kept by it until rows have ended and told."""
-        cost = may_cost(self._catalog, model, body)
-        if cost is None:
-            raise _Faulty("no_price", f"body.model: {no_price(model)}", "body.model")
-        self.reserve = max(self.reserve, cost)
-
-
-def may_cost(catalog: Catalog, model: str, body: Mapping[str, object]) -> float | None:
-    """What a row may cost, by a guess at its tokens; None where its model has no price."""
-    serving = catalog.serving(model)
-    price = serving[0].price(model) if serving else None
-    if price is None:
-        return None
-    prompt = estimated_prompt(body)
-    return price.of(None, prompt=prompt, output=estimated_tokens(body) - prompt)
-
-
-def no_price(model: str) -> str:
-    """Why a batch with a spending cap cannot run the model, and what to do."""
-    problem = f"{shown(model)} has no price, and the batch has max_cost"
-    return f"{problem}; add one to the upstreams file, or leave max_cost out"
+        body = body_of(wish.body, self._catalog, self._max_bytes)
+        return body, fields, metadata_of(wish.metadata) or None
 
 
 def _is_plain(line: bytes) -> bool:
@@ -264,12 +229,12 @@ def _object(line: bytes) -> dict[str, object]:
     try:
         found = msgspec.json.decode(line)
     except RecursionError:
-        raise _Faulty("invalid_json_line", "nests too deeply; flatten it", None) from None
+        raise Faulty("invalid_json_line", "nests too deeply; flatten it", None) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         problem = f"is no JSON ({_reason(error)}); write one object on each line"
-        raise _Faulty("invalid_json_line", problem, None) from None
+        raise Faulty("invalid_json_line", problem, None) from None
     if not isinstance(found, dict):
-        raise _Faulty("invalid_json_line", f"is {shown(found)}; write an object", None)
+        raise Faulty("invalid_json_line", f"is {shown(found)}; write an object", None)
     return found
 
 

@@ -13,13 +13,15 @@ from datetime import timedelta
 import msgspec
 
 from models import Batch, Job
-from worker.batch.lines import Fault, Lines, documents, may_cost, no_price
+from worker.batch.lines import MOST_FAULTS, Fault, Lines, documents
+from worker.batch.models import Faulty, Models
 from worker.catalog import Catalog
 from worker.errors import FileNotFound
 from worker.files import Storage, in_thread
 from worker.ids import new_id
 from worker.settings import Settings
 from worker.store import Intake, Row, Tally
+from worker.text import repair
 
 logger = logging.getLogger(__name__)
 
@@ -77,24 +79,27 @@ class Reading:
     async def _copy(self, batch: Batch) -> Sequence[Fault]:
         """Insert the failed rows of an ended batch once more."""
         assert batch.retry_of is not None
-        last, total, models, reserve = -1, 0, set[str](), 0.0
-        while failed := await self._intake.failed_rows(
-            batch.retry_of, batch.retry_categories, last, PORTION
+        models, faults = Models(batch, self._catalog), list[Fault]()
+        last, total = -1, 0
+        # Those that are there already, from before a crash, are the parent's failed ones no more:
+        # this batch has them.
+        while there := await self._intake.rows(batch.id, last, PORTION):
+            faults += _faults(models, there)
+            last, total = there[-1].batch_row or 0, total + len(there)
+        while len(faults) < MOST_FAULTS and (
+            failed := await self._intake.failed_rows(
+                batch.retry_of, batch.retry_categories, last, PORTION
+            )
         ):
-            if batch.max_cost is not None:
-                for job in failed:
-                    cost = may_cost(self._catalog, job.model, job.request)
-                    if cost is None:
-                        return [Fault("no_price", no_price(job.model))]
-                    reserve = max(reserve, cost)
-            if not await self._insert(batch, [_again(job) for job in failed]):
+            faults += _faults(models, failed)
+            if not faults and not await self._insert(batch, [_again(job) for job in failed]):
                 return []
             last, total = failed[-1].batch_row or 0, total + len(failed)
-            models |= {job.model for job in failed}
         if not total:
             return [Fault("empty_file", f"no failed row of {batch.retry_of} is left to be run")]
-        await self._begin(batch, total, models.pop() if len(models) == 1 else None, reserve)
-        return []
+        if not faults:
+            await self._begin(batch, total, models.model, models.reserve)
+        return faults[:MOST_FAULTS]
 
     async def _insert(self, batch: Batch, rows: Sequence[Row]) -> bool:
         # Rows that run when the batch expires have the grace of a drain.
@@ -135,8 +140,20 @@ async def _ahead(lines: Lines) -> AsyncGenerator[list[Row], None]:
         await asyncio.wait([reading])  # the file is closed after this
 
 
+def _faults(models: Models, jobs: Sequence[Job]) -> list[Fault]:
+    """What is wrong with rows that are to be run again, by their line in the first batch's file."""
+    found = []
+    for job in jobs:
+        try:
+            models.check(job.model, job.request)
+        except Faulty as fault:
+            line = (job.batch_row or 0) + 1
+            found.append(Fault(fault.code, repair(fault.message), line, fault.param))
+    return found
+
+
 def _again(job: Job) -> Row:
-    fields = job.response_fields
+    fields, labels = job.response_fields, job.labels
     return Row(
         id=new_id("job_"),
         number=job.batch_row or 0,
@@ -144,4 +161,5 @@ def _again(job: Job) -> Row:
         model=job.model,
         request=msgspec.json.encode(job.request).decode(),
         response_fields=None if fields is None else msgspec.json.encode(fields).decode(),
+        labels=None if labels is None else msgspec.json.encode(labels).decode(),
     )

@@ -1,6 +1,6 @@
 """What a batch's owner can do to it. The row is the truth; workers are told to look."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from models import Batch, BatchStatus
@@ -10,7 +10,7 @@ from worker.batch.request import BATCH, batch_of, fields_of
 from worker.batch.windows import duration_s
 from worker.errors import Category, Conflict, FileNotFound, InvalidRequest
 from worker.ids import new_id
-from worker.request import WebhookTerms, shown
+from worker.request import WebhookTerms, require_allowed, shown
 from worker.settings import Settings
 from worker.store import Recent, Store
 
@@ -31,8 +31,15 @@ class BatchSubmission:
             signed=settings.webhook_secret is not None, private=settings.webhook_private
         )
 
-    async def create(self, document: object, *, tenant: str) -> Batch:
+    async def create(
+        self, document: object, *, tenant: str, allowed_models: Sequence[str] | None = None
+    ) -> Batch:
         """Accept a batch; its file is read in later, and what is wrong with it is told then.
+
+        Args:
+            document: what the caller sent.
+            tenant: whose batch it is.
+            allowed_models: patterns of the models that its rows may use; None is any.
 
         Raises:
             InvalidRequest: names the field at fault; nothing was stored.
@@ -41,14 +48,16 @@ class BatchSubmission:
         given = fields_of(document)
         id = str(given["input_file_id"])
         try:
-            file = await self._store.files.get(id, tenant)
+            file = await self._store.files.living(id, tenant)
         except FileNotFound:
             problem = f"is {shown(id)}, which is no file"
             raise InvalidRequest("input_file_id", problem, "upload it first") from None
         if file.purpose != INPUT:
             problem = f"is a file of purpose {shown(file.purpose)}"
             raise InvalidRequest("input_file_id", problem, "upload it with purpose batch")
-        batch = await self._store.batches.add(batch_of(document, file, tenant, self._webhooks))
+        batch = batch_of(document, file, tenant, self._webhooks)
+        batch.allowed_models = None if allowed_models is None else list(allowed_models)
+        batch = await self._store.batches.add(batch)
         await self._nudge()
         return batch
 
@@ -85,14 +94,27 @@ class BatchSubmission:
         await self._nudge()
         return self._paused_or_not(resumed)
 
-    async def retry(self, batch: Batch, categories: Collection[str] | None = None) -> Batch:
+    async def retry(
+        self,
+        batch: Batch,
+        categories: Collection[str] | None = None,
+        *,
+        allowed_models: Sequence[str] | None = None,
+    ) -> Batch:
         """Have its failed rows run once more, all or those of some categories.
+
+        Args:
+            batch: as it stands.
+            categories: of the errors; None is any.
+            allowed_models: patterns of the models that whoever asks may use; None is any.
 
         Returns:
             The batch itself while it runs; else a new one of its failed rows, with `retry_of`.
 
         Raises:
             InvalidRequest: there is no such category.
+            Denied: it runs, and one of these rows is of a model that may not be used. What is
+                wrong with a new batch is told later, as with any.
             Conflict: it is neither in progress nor has it ended with rows; or none has failed so.
         """
         for category in categories or ():
@@ -101,11 +123,11 @@ class BatchSubmission:
                 raise InvalidRequest("categories", f"holds {shown(category)}", remedy)
         ended = BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED
         if batch.status == BatchStatus.IN_PROGRESS:
-            await self._retry_running(batch, categories)
+            await self._retry_running(batch, categories, allowed_models)
         elif batch.status in ended:
             if not await self._store.intake.failed_rows(batch.id, categories, -1, 1):
                 raise _nothing_failed(batch)
-            batch = await self._store.batches.add(_child(batch, categories))
+            batch = await self._store.batches.add(_child(batch, categories, allowed_models))
         else:
             raise Conflict(f"batch {batch.id}: is {batch.status}; wait until it runs, or has ended")
         await self._nudge()
@@ -116,11 +138,21 @@ class BatchSubmission:
         ended = BatchStatus(batch.status).terminal or batch.status == BatchStatus.VALIDATING
         return None if ended else await self._store.batches.recent(batch)
 
-    async def _retry_running(self, batch: Batch, categories: Collection[str] | None) -> None:
+    async def _retry_running(
+        self,
+        batch: Batch,
+        categories: Collection[str] | None,
+        allowed_models: Sequence[str] | None,
+    ) -> None:
+        models = None
+        if allowed_models is not None:
+            models = await self._store.tending.failed_models(batch.id, categories)
+            for model in sorted(models):
+                require_allowed(model, allowed_models)
         # Each row once: one that fails again meanwhile would be tried for ever.
         last = -1
         while tried := await self._store.tending.try_again(
-            batch.id, categories, [new_id("job_") for _ in range(PORTION)], last
+            batch.id, categories, [new_id("job_") for _ in range(PORTION)], last, models
         ):
             last = tried[-1]
         if last < 0:
@@ -136,7 +168,9 @@ def _nothing_failed(batch: Batch) -> Conflict:
     return Conflict(f"batch {batch.id}: no row has failed so; nothing is left to be retried")
 
 
-def _child(batch: Batch, categories: Collection[str] | None) -> Batch:
+def _child(
+    batch: Batch, categories: Collection[str] | None, allowed_models: Sequence[str] | None
+) -> Batch:
     """A batch of the failed rows of one that has ended, under the same terms and from now on."""
     now = datetime.now(UTC)
     return Batch(
@@ -149,6 +183,7 @@ def _child(batch: Batch, categories: Collection[str] | None) -> Batch:
         output_life_s=batch.output_life_s,
         retry_of=batch.id,
         retry_categories=None if categories is None else sorted(categories),
+        allowed_models=None if allowed_models is None else list(allowed_models),
         completion_window=batch.completion_window,
         run_window=batch.run_window,
         priority=batch.priority,

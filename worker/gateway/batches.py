@@ -28,8 +28,9 @@ KINDS = ("output", "errors")
 async def create(request: Request) -> Response:
     """`POST /v1/batches`: accepted; what is wrong with its file is told later, by its status."""
     principal = await principal_of(request, Scope.WRITE)
-    batches = gateway_of(request).client.batches
-    return _json(await batches.create(await object_of(request), tenant=principal.tenant))
+    batches, document = gateway_of(request).client.batches, await object_of(request)
+    made = batches.create(document, tenant=principal.tenant, allowed_models=principal.models)
+    return _json(await made)
 
 
 async def show(request: Request) -> Response:
@@ -71,12 +72,14 @@ async def resuming(request: Request) -> Response:
 
 async def retry(request: Request) -> Response:
     """`POST /v1/batches/{id}/retry`: failed rows once more, in it or in a batch of their own."""
-    batch, given = await _own(request, Scope.WRITE), await _given(request)
+    principal = await principal_of(request, Scope.WRITE)
+    batch, given = await _of(principal, request), await _given(request)
     _check_names(given, ("categories",))
     gateway, categories = gateway_of(request), given.get("categories")
     if categories is not None and not (isinstance(categories, list) and categories):
         raise InvalidRequest("categories", f"is {shown(categories)}", "give a list of names")
-    return await _live(gateway, await gateway.client.batches.retry(batch, categories))
+    retried = gateway.client.batches.retry(batch, categories, allowed_models=principal.models)
+    return await _live(gateway, await retried)
 
 
 async def results(request: Request) -> Response:
@@ -100,7 +103,10 @@ async def report(request: Request) -> Response:
 
 async def _own(request: Request, scope: Scope) -> Batch:
     """The batch that the path names, if it is the asking tenant's."""
-    principal: Principal = await principal_of(request, scope)
+    return await _of(await principal_of(request, scope), request)
+
+
+async def _of(principal: Principal, request: Request) -> Batch:
     batches = gateway_of(request).client.store.batches
     return await batches.get(request.path_params["id"], principal.tenant)
 

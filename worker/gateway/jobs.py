@@ -114,11 +114,13 @@ async def erasing(request: Request) -> Response:
 
 async def retry(request: Request) -> Response:
     """`POST /v1/jobs/{id}/retry`: a new job with the request of one that has ended."""
-    gateway, job = gateway_of(request), await _own(request, Scope.WRITE)
+    principal = await principal_of(request, Scope.WRITE)
+    gateway, job = gateway_of(request), await _of(principal, request)
     if not JobState(job.state).terminal:
         raise Conflict(f"job {job.id}: is {job.state}; wait for its end, or cancel it")
     if job.erased_at is not None or not job.request:
         raise Conflict(f"job {job.id}: has no request any more; submit it anew")
+    principal.require_model(job.model)
     document = {
         "request": job.request,
         "lane": job.lane,
@@ -146,7 +148,10 @@ async def token(request: Request) -> Response:
 
 async def _own(request: Request, scope: Scope) -> Job:
     """The job that the path names, if it is the asking tenant's."""
-    principal = await principal_of(request, scope)
+    return await _of(await principal_of(request, scope), request)
+
+
+async def _of(principal: Principal, request: Request) -> Job:
     jobs = gateway_of(request).client.store.jobs
     return await jobs.get(request.path_params["id"], principal.tenant)
 

@@ -2,10 +2,12 @@
 
 envelope   the job request itself, and what becomes of it
 body       the chat-completions body in it
+allowed    which models a key may use
 values     values as errors may show them
 webhook    whom the job's end is told to
 """
 
+from worker.request.allowed import is_allowed, not_allowed, require_allowed
 from worker.request.body import MAX_DEPTH, body_of
 from worker.request.envelope import (
     ID_PATTERN,
@@ -25,10 +27,13 @@ __all__ = [
     "WebhookTerms",
     "as_response",
     "body_of",
+    "is_allowed",
     "metadata_of",
     "named",
+    "not_allowed",
     "object_of",
     "rejected",
+    "require_allowed",
     "shown",
     "validate",
     "webhook_of",

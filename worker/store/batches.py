@@ -18,8 +18,9 @@ from worker.text import repair
 
 # What a cancellation can still stop.
 CANCELLABLE = (BatchStatus.VALIDATING.value, BatchStatus.IN_PROGRESS.value)
-# What an ended row may be tried again for, unless it is told.
-FAILED = Job.state == JobState.FAILED.value
+# What an ended row may be tried again for, unless it is told. Of one that was erased since, the
+# request is gone.
+FAILED = and_(Job.state == JobState.FAILED.value, Job.erased_at.is_(None))
 
 
 class Recent(NamedTuple):
@@ -174,7 +175,7 @@ UNPAUSED: dict[str, object] = {
 
 
 def failed_of(categories: Collection[str] | None) -> ColumnElement[bool]:
-    """That a row has failed, in one of these categories, or in any."""
+    """That a row has failed, in one of these categories, or in any, and can be run again."""
     return FAILED if categories is None else and_(FAILED, Job.error_category.in_(categories))
 
 

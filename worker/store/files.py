@@ -1,6 +1,7 @@
 """Files as their owners see them. Their contents lie elsewhere (see `worker.files`)."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, delete, literal, select, tuple_
 
@@ -36,6 +37,17 @@ class Files(Side):
             file = await session.get(File, repair(id))
         if file is None or tenant not in (None, file.tenant):
             raise FileNotFound(f"no file has the id {id[:80]!r}")
+        return file
+
+    async def living(self, id: str, tenant: str) -> File:
+        """The tenant's own file, if its time is not over.
+
+        Raises:
+            FileNotFound: there is none.
+        """
+        file = await self.get(id, tenant)
+        if file.expires_at is not None and file.expires_at <= datetime.now(UTC):
+            raise FileNotFound(f"the file {id[:80]!r} has expired")
         return file
 
     @unbroken

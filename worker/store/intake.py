@@ -9,7 +9,18 @@ from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, delete, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -20,7 +31,7 @@ from worker.store.tally import DONE
 
 
 class Row(NamedTuple):
-    """A valid row of a batch's file. `request` and `response_fields` are JSON."""
+    """A valid row of a batch's file. `request`, `response_fields` and `labels` are JSON."""
 
     id: str
     number: int
@@ -28,6 +39,7 @@ class Row(NamedTuple):
     model: str
     request: str
     response_fields: str | None = None
+    labels: str | None = None
 
 
 class Results(NamedTuple):
@@ -39,7 +51,8 @@ class Results(NamedTuple):
     error_file_id: str | None
 
 
-OWN = ("id", "batch_row", "custom_id", "model", "request", "response_fields")
+# The columns of a `Row`, in its order.
+OWN = ("id", "batch_row", "custom_id", "model", "request", "response_fields", "metadata")
 # What all new rows have in common; columns that are not named are null or have a default.
 COMMON: Mapping[str, object] = {
     "request_hash": "",
@@ -58,6 +71,29 @@ COMMON: Mapping[str, object] = {
 WORK = (BatchStatus.VALIDATING.value, BatchStatus.FINALIZING.value)
 
 
+def _in_turn() -> ColumnElement[bool]:
+    """That a batch may be read in, as far as it is one of rows that failed in another.
+
+    Which those are is seen by what other such batches have: so one after the other is read in.
+    A gateway's clock may be late: one that is being read in goes before an older one that came
+    after it.
+    """
+    other = aliased(Batch)
+    is_older = tuple_(other.created_at, other.id) < tuple_(Batch.created_at, Batch.id)
+    validating = BatchStatus.VALIDATING.value
+    before = exists().where(
+        other.retry_of == Batch.retry_of,
+        other.id != Batch.id,
+        other.status == validating,
+        or_(is_older, other.lease_until > clock()),
+    )
+    return or_(Batch.status != validating, ~before.correlate(Batch))
+
+
+# Made once: that takes longer than to ask.
+IN_TURN = _in_turn()
+
+
 class Intake(Side):
     """The side of the process named `owner`."""
 
@@ -73,8 +109,8 @@ class Intake(Side):
         Nobody else takes it for so many seconds, nor after that while it is kept.
         """
         free = or_(Batch.lease_until.is_(None), Batch.lease_until <= clock())
-        first = select(Batch.id).where(Batch.status.in_(WORK), free).order_by(Batch.created_at)
-        first = first.limit(1)
+        first = select(Batch.id).where(Batch.status.in_(WORK), free, IN_TURN)
+        first = first.order_by(Batch.created_at, Batch.id).limit(1)
         if self._is_postgresql:
             first = first.with_for_update(skip_locked=True)
         taken = (
@@ -128,18 +164,25 @@ class Intake(Side):
         return True
 
     @unbroken
+    async def rows(self, batch: str, after: int, limit: int) -> Sequence[Job]:
+        """A portion of the rows of a batch that is read in, in order, beyond the row `after`."""
+        query = select(Job).where(Job.batch_id == batch, Job.batch_row > after)
+        async with self._session() as session:
+            return list(await session.scalars(query.order_by(Job.batch_row).limit(limit)))
+
+    @unbroken
     async def failed_rows(
         self, batch: str, categories: Collection[str] | None, after: int, limit: int
     ) -> Sequence[Job]:
         """A portion of the failed rows of an ended batch, in order, beyond the row `after`.
 
-        Not those that another batch runs again, or has: unless they failed there as well.
+        Not those that another batch runs again, or has, be it one that was made for what failed
+        in such a batch: unless they failed there as well.
         """
         mine = Job.batch_id == batch, Job.batch_row > after, ~Job.superseded, failed_of(categories)
         again = aliased(Job)
-        others = select(Batch.id).where(Batch.retry_of == batch)
         elsewhere = exists().where(
-            again.batch_id.in_(others),
+            again.batch_id.in_(_descendants(batch)),
             again.batch_row == Job.batch_row,
             or_(again.finished_at.is_(None), again.state.in_(DONE)),
         )
@@ -228,6 +271,14 @@ class Intake(Side):
         return *mine, Batch.status == batch.status
 
 
+def _descendants(batch: str) -> Select[tuple[str]]:
+    """The ids of the batches that run rows of this one again, and of those that run theirs."""
+    found = select(Batch.id).where(Batch.retry_of == batch).cte("descendants", recursive=True)
+    child = aliased(Batch)
+    found = found.union(select(child.id).where(child.retry_of == found.c.id))
+    return select(found.c.id)
+
+
 def _insert(connection: Connection, rows: Sequence[Row], common: Mapping[str, object]) -> None:
     """As one document and one statement: all of it is done without the interpreter, which reads
     the next rows meanwhile.
@@ -279,4 +330,4 @@ def _copied_row(row: Row) -> str:
     names = f"{row.id}\t{row.number}\t{_copied(row.custom_id)}\t{_copied(row.model)}"
     # JSON holds no control characters but as escapes.
     request = row.request.replace("\\", "\\\\")
-    return f"{names}\t{request}\t{_copied(row.response_fields)}"
+    return f"{names}\t{request}\t{_copied(row.response_fields)}\t{_copied(row.labels)}"

@@ -69,12 +69,20 @@ class Tending(Portions):
             return len(ended)
 
     @unbroken
+    async def failed_models(self, batch: str, categories: Collection[str] | None) -> set[str]:
+        """The models of the rows that may be tried again."""
+        mine = Job.batch_id == batch, ~Job.superseded, failed_of(categories)
+        async with self._session() as session:
+            return set(await session.scalars(select(Job.model).where(*mine).distinct()))
+
+    @unbroken
     async def try_again(
         self,
         batch: str,
         categories: Collection[str] | None,
         new_ids: Sequence[str],
         after: int = -1,
+        models: Collection[str] | None = None,
     ) -> Sequence[int]:
         """Have a portion of the failed rows of a running batch run once more; which, in order.
 
@@ -85,12 +93,15 @@ class Tending(Portions):
             categories: of the errors; None is any.
             new_ids: for the new jobs; as many rows at most.
             after: only rows beyond this one.
+            models: only rows of these; None is any.
         """
         async with self._transaction() as session, session.begin():
             row = await self._locked(session, batch)
             if row is None or row.status != BatchStatus.IN_PROGRESS:
                 return []
-            mine = Job.batch_id == batch, ~Job.superseded, failed_of(categories)
+            mine = [Job.batch_id == batch, ~Job.superseded, failed_of(categories)]
+            if models is not None:
+                mine.append(Job.model.in_(models))
             found = select(Job).where(*mine, Job.batch_row > after).order_by(Job.batch_row)
             failed = list(await session.scalars(found.limit(len(new_ids))))
             if not failed:
@@ -162,7 +173,7 @@ class Tending(Portions):
 # What a row's next generation has of the one before.
 _SAME = (
     "tenant", "request_hash", "request", "model", "lane", "batch_id", "custom_id", "batch_row",
-    "response_fields", "deadline_at",
+    "response_fields", "labels", "deadline_at",
 )  # fmt: skip
 
 

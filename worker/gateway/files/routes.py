@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from models import File
 from worker.access import Principal, Scope
-from worker.errors import DeltaworksError, FileNotFound, StoreAway
+from worker.errors import DeltaworksError, StoreAway
 from worker.files import draft, in_thread, new_file_id, pieces
 from worker.gateway.answers import json_answer
 from worker.gateway.body import announced, as_it_is, gateway_of, principal_of, too_large
@@ -143,10 +143,7 @@ async def _own(request: Request, scope: Scope) -> File:
     """The file that the path names, if it is the asking tenant's and its time is not over."""
     principal = await principal_of(request, scope)
     files, id = gateway_of(request).client.store.files, request.path_params["id"]
-    file = await files.get(id, principal.tenant)
-    if file.expires_at is not None and file.expires_at <= datetime.now(UTC):
-        raise FileNotFound(f"the file {id[:80]!r} has expired")
-    return file
+    return await files.living(id, principal.tenant)
 
 
 def _headers(file: File, size: int) -> Mapping[str, str]:
