@@ -11,7 +11,9 @@ from tests.batches import BODY, batch
 from tests.jobs import ended
 from worker.batch.results import line_of
 from worker.errors import Category
+from worker.job_object import job_object
 from worker.store import EXPIRED
+from worker.stream.extras import BESIDE, encoded
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
@@ -129,3 +131,24 @@ def test_a_cancelled_row_tells_whether_its_batch_was_or_it_alone(
     is_output, document = line(job(JobState.CANCELLED), batch(cancelling_at=at))
     assert not is_output and document["response"] is None
     assert document["error"]["code"] == code and said in document["error"]["message"]
+
+
+def test_log_probabilities_stand_in_their_choice_and_what_is_unknown_in_its_message() -> None:
+    row = job()
+    logprobs = {"content": [{"token": "done", "logprob": -0.1}], "refusal": None}
+    assert row.output is not None
+    row.output[0][BESIDE] = encoded({"logprobs": logprobs, "citations": ["x"]})
+    (choice,) = line(row)[1]["response"]["body"]["choices"]
+    assert choice["logprobs"] == logprobs
+    assert choice["message"] == {
+        "refusal": None, "role": "assistant", "content": "done", "citations": ["x"],
+    }  # fmt: skip
+    assert line(job())[1]["response"]["body"]["choices"][0]["logprobs"] is None
+
+
+def test_a_job_object_leaves_to_the_results_what_came_beside_a_text() -> None:
+    row = job()
+    plain = job_object(row)
+    assert row.output is not None
+    row.output = [{**row.output[0], BESIDE: encoded({"logprobs": {}})}]
+    assert job_object(row) == plain

@@ -129,6 +129,24 @@ def test_rows_of_jsonl_may_name_several_models_and_failed_ones_are_told(
     assert "3 rows: 2 completed, 1 failed" in shown and "1 failed (bad_request 1)" in shown
 
 
+def test_log_probabilities_of_a_row_stand_in_its_line_and_not_in_its_job(
+    deltaworks: Deltaworks,
+) -> None:
+    with_them, without = (json.loads(row) for row in jsonl(FAST, FAST).splitlines())
+    with_them["body"] |= {"logprobs": True, "top_logprobs": 2, "max_tokens": 3}
+    content = b"".join(json.dumps(row).encode() + b"\n" for row in (with_them, without))
+    ended = deltaworks("batch", "submit", "-", "--watch", stdin=content)
+    assert ended.returncode == 0, ended.stderr
+    rows = lines_of(deltaworks("batch", "results", ended.stdout.strip()))
+    first, second = (row["response"]["body"]["choices"][0] for row in rows)
+    tokens = first["logprobs"]["content"]
+    assert [len(token["top_logprobs"]) for token in tokens] == [2] * 3
+    assert "".join(token["token"] for token in tokens) == first["message"]["content"]
+    assert second["logprobs"] is None
+    job = deltaworks("show", rows[0]["id"].replace("batch_req_", "job_"), "--json").json()
+    assert set(job["output"][0]) == {"index", "role", "content", "finish_reason"}
+
+
 def test_what_is_wrong_with_a_file_is_told_by_lines_and_ends_the_watch_with_1(
     deltaworks: Deltaworks,
 ) -> None:
