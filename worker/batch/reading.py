@@ -85,7 +85,7 @@ class Reading:
                 for job in failed:
                     cost = may_cost(self._catalog, job.model, job.request)
                     if cost is None:
-                        return [Fault("no_price", no_price(job.model))]
+                        return [Fault("no_price", no_price(self._catalog, job.model))]
                     reserve = max(reserve, cost)
             if not await self._insert(batch, [_again(job) for job in failed]):
                 return []

@@ -284,7 +284,7 @@ def test_the_command_for_the_end_changes_no_exit_code(deltaworks: Deltaworks) ->
         (["--priority", "101"], "priority: is 101"),
         (["--max-cost", "0"], "--max-cost: is 0; give a number above 0"),
         (["--max-cost", "inf"], "--max-cost: is inf"),
-        (["--max-cost", "1"], "has no price, and the batch has max_cost"),
+        (["--max-cost", "1"], "has no price at simulator, and the batch has max_cost"),
         (["--max-failed-ratio", "2"], "--max-failed-ratio: is 2"),
         (["--webhook", "https://example.org"], "webhook: cannot be signed here"),
         (["--template", "/no/file"], "--template: /no/file cannot be read"),
