@@ -147,6 +147,17 @@ def test_log_probabilities_of_a_row_stand_in_its_line_and_not_in_its_job(
     assert set(job["output"][0]) == {"index", "role", "content", "finish_reason"}
 
 
+def test_rows_whose_first_line_is_faulty_are_refused_and_not_run_as_prompts(
+    deltaworks: Deltaworks, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows"
+    rows.write_bytes(jsonl(FAST).replace(b"}}\n", b"}},}\n") + b"\n")
+    ended = deltaworks("batch", "submit", str(rows), "--watch")
+    assert ended.returncode == 1
+    assert "line 1: invalid_json_line" in ended.stderr
+    assert status(deltaworks, ended.stdout.strip())["request_counts"]["total"] == 0
+
+
 def test_what_is_wrong_with_a_file_is_told_by_lines_and_ends_the_watch_with_1(
     deltaworks: Deltaworks,
 ) -> None:
