@@ -48,7 +48,7 @@ class Batches:
         self._store = store
         self._storage = storage
         self._lease_s = settings.lease_s
-        self._tending = Tending(store, log, settings)
+        self._tending = Tending(store, log, catalog, settings)
         self._reading = Reading(store.intake, storage, catalog, settings)
         self._writing = Writing(store, storage, settings)
         # Each in a loop of its own: what is cancelled does not wait for a long file to be read.
