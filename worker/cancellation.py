@@ -38,18 +38,29 @@ async def cancel(
     if cancelled:
         tell(Step.SETTLED, job)
         try:
-            await announce_end(log, job, settings.closed_log_life_s(job.lane))
-            await log.stop(id)
+            await announce(job, log, settings)
         except (RedisError, OSError) as error:
             # Readers ask the database, and the holder loses at its next renewal.
             logger.warning("job %s: cancelled, not announced: %s", id, type(error).__name__)
         else:
-            await _keep_lost(job, jobs, log, catalog)
+            await keep_lost(job, jobs, log, catalog)
     return job, cancelled
 
 
-async def _keep_lost(job: Job, jobs: Jobs, log: Log, catalog: Catalog | None) -> None:
-    """Keep the row of the attempt that was cancelled over its holder's head."""
+async def announce(job: Job, log: Log, settings: Settings) -> None:
+    """Tell readers and the holder of a job that was ended over the holder's head.
+
+    Raises:
+        RedisError, OSError: Redis is away.
+    """
+    await announce_end(log, job, settings.closed_log_life_s(job.lane))
+    await log.stop(job.id)
+
+
+async def keep_lost(job: Job, jobs: Jobs, log: Log, catalog: Catalog | None) -> None:
+    """Keep the row of the attempt that was cancelled over its holder's head, once that is
+    announced, and what it has cost.
+    """
     try:
         if lost := await lost_attempt(log, job, "cancelled"):
             spent = None if catalog is None else spent_on_lost(catalog, job, lost)

@@ -9,6 +9,7 @@ from models import Job, JobState
 from worker.channel.events import START, ChannelEvent, Cursor, Delta
 from worker.channel.log import Log
 from worker.channel.replay import end_cursor
+from worker.stream.extras import BESIDE
 
 
 async def live_job_object(job: Job, log: Log) -> dict[str, object]:
@@ -48,7 +49,7 @@ def job_object(job: Job, published: Cursor | None = None) -> dict[str, object]:
         "failures": job.failures,
         "throttles": job.throttles,
         "output_text": job.output_text,
-        "output": job.output,
+        "output": _output(job),
         "finish_reason": job.finish_reason,
         "unverified": job.unverified,
         "usage": job.usage,
@@ -75,6 +76,13 @@ def _text_so_far(events: Sequence[ChannelEvent], attempt: int) -> str:
         for event in events
         if isinstance(event, Delta) and event.choice == 0 and event.cursor.attempt == attempt
     )
+
+
+def _output(job: Job) -> list[dict[str, object]] | None:
+    """The messages, without what only the results of batches tell."""
+    if job.output is None:
+        return None
+    return [{k: v for k, v in message.items() if k != BESIDE} for message in job.output]
 
 
 def _error(job: Job) -> dict[str, object] | None:

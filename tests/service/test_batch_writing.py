@@ -130,6 +130,20 @@ async def test_output_and_error_lines_are_as_many_as_rows(
     assert all((each["response"] is None) == (each["error"] is not None) for each in errors)
 
 
+async def test_a_row_that_was_cancelled_by_itself_does_not_say_that_its_batch_was(
+    store: Store, storage: Storage, settings: Settings, folder: Path
+) -> None:
+    mine = await begun(store, 2)
+    first, second = await rows_of(store, mine)
+    await store.jobs.cancel(first.id)
+    await settled(store, second.id)
+    found = await written(store, storage, settings, mine)
+    assert found.status == "completed"
+    (line,) = contents(folder, found.error_file_id)
+    assert line["response"] is None
+    assert line["error"] == {"code": "cancelled", "message": f"job {first.id} was cancelled"}
+
+
 async def test_without_a_line_there_is_no_file(
     store: Store, storage: Storage, settings: Settings, folder: Path
 ) -> None:

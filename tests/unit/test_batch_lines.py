@@ -320,6 +320,39 @@ def test_a_cap_needs_prices_and_knows_what_the_dearest_row_may_cost() -> None:
     assert len(valid(line(body_model="sim"))) == 1
 
 
+def served_by(*prices: Price | None) -> Catalog:
+    """Upstreams that serve the same models in this order, each with a price or none."""
+    upstreams = [
+        Upstream(name=f"up-{n}", base_url="http://a", prices={} if price is None else {"*": price})
+        for n, price in enumerate(prices)
+    ]
+    return Catalog(tuple(upstreams))
+
+
+CHEAP, DEAR = Price(input=1.0, output=1.0), Price(input=10.0, output=100.0)
+
+
+@pytest.mark.parametrize("prices", [(CHEAP, DEAR), (DEAR, CHEAP), (DEAR,)])
+def test_a_row_may_cost_what_the_dearest_upstream_of_its_model_takes(
+    prices: tuple[Price, ...],
+) -> None:
+    lines = reading(line(body_max_tokens=1000), served_by(*prices), max_cost=1.0)
+    assert len(read(lines)) == 1 and lines.faults == []
+    assert 0.1 < lines.reserve < 0.11
+
+
+@pytest.mark.parametrize("prices", [(CHEAP, None), (None, CHEAP), (CHEAP, None, DEAR, None)])
+def test_a_cap_is_refused_by_the_names_of_upstreams_without_a_price(
+    prices: tuple[Price | None, ...],
+) -> None:
+    lines = reading(line(), served_by(*prices), max_cost=1.0)
+    assert read(lines) == []
+    (fault,) = lines.faults
+    assert (fault.code, fault.param) == ("no_price", "body.model")
+    names = ", ".join(f"up-{n}" for n, price in enumerate(prices) if price is None)
+    assert f"has no price at {names}, and the batch has max_cost; add one" in fault.message
+
+
 def test_portions_are_of_so_many_rows_and_the_next_goes_on_there() -> None:
     count = 2 * PORTION_ROWS + 1
     lines = reading(b"\n".join(line(str(n)) for n in range(count)), most=count)

@@ -1,23 +1,25 @@
 """Rows as lines of OpenAI's files: what was answered, what failed, and what was never run."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from models import Job, JobState
-from tests.batches import BODY, CHAT
+from models import Batch, Job, JobState
+from tests.batches import BODY, batch
 from tests.jobs import ended
 from worker.batch.results import line_of
 from worker.errors import Category
+from worker.job_object import job_object
 from worker.store import EXPIRED
+from worker.stream.extras import BESIDE, encoded
 
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 
 
 def job(state: JobState = JobState.COMPLETED, **columns: Any) -> Job:
-    now = datetime(2026, 6, 1, tzinfo=UTC)
     known: dict[str, Any] = {
         "id": "job_7",
         "custom_id": "row-7",
@@ -25,7 +27,7 @@ def job(state: JobState = JobState.COMPLETED, **columns: Any) -> Job:
         "request": BODY,
         "lane": "bulk",
     }
-    known |= {"created_at": now, "started_at": now, "finished_at": now, "attempt": 1, "length": 0}
+    known |= {"created_at": NOW, "started_at": NOW, "finished_at": NOW, "attempt": 1, "length": 0}
     made = Job(**known)
     ended(made, state=state)
     for name, value in columns.items():
@@ -33,8 +35,8 @@ def job(state: JobState = JobState.COMPLETED, **columns: Any) -> Job:
     return made
 
 
-def line(row: Job, endpoint: str = CHAT) -> tuple[bool, dict[str, Any]]:
-    is_output, content = line_of(row, endpoint)
+def line(row: Job, of: Batch | None = None) -> tuple[bool, dict[str, Any]]:
+    is_output, content = line_of(row, of or batch())
     assert content.endswith(b"\n") and content.count(b"\n") == 1
     document = msgspec.json.decode(content)
     assert document.keys() == {"id", "custom_id", "response", "error"}
@@ -55,7 +57,7 @@ def test_a_chat_is_answered_by_a_completion(state: JobState) -> None:
 
 def test_a_response_is_answered_by_a_response() -> None:
     row = job(response_fields={"instructions": "Be brief."})
-    is_output, document = line(row, "/v1/responses")
+    is_output, document = line(row, batch(endpoint="/v1/responses"))
     body = document["response"]["body"]
     assert is_output and body["object"] == "response"
     assert (body["instructions"], body["status"]) == ("Be brief.", "completed")
@@ -111,6 +113,42 @@ def test_a_row_that_was_never_run_has_no_response() -> None:
             "error": {"code": "batch_expired", "message": "too late"},
         },
     )
-    is_output, document = line(job(JobState.CANCELLED))
+
+
+@pytest.mark.parametrize(
+    ("batch_ago_s", "code", "said"),
+    [
+        (1, "batch_cancelled", "the batch was cancelled"),
+        (0, "batch_cancelled", "the batch was cancelled"),
+        (-1, "cancelled", "job job_7 was cancelled"),
+        (None, "cancelled", "job job_7 was cancelled"),
+    ],
+)
+def test_a_cancelled_row_tells_whether_its_batch_was_or_it_alone(
+    batch_ago_s: float | None, code: str, said: str
+) -> None:
+    at = None if batch_ago_s is None else NOW - timedelta(seconds=batch_ago_s)
+    is_output, document = line(job(JobState.CANCELLED), batch(cancelling_at=at))
     assert not is_output and document["response"] is None
-    assert document["error"]["code"] == "batch_cancelled" and document["error"]["message"]
+    assert document["error"]["code"] == code and said in document["error"]["message"]
+
+
+def test_log_probabilities_stand_in_their_choice_and_what_is_unknown_in_its_message() -> None:
+    row = job()
+    logprobs = {"content": [{"token": "done", "logprob": -0.1}], "refusal": None}
+    assert row.output is not None
+    row.output[0][BESIDE] = encoded({"logprobs": logprobs, "citations": ["x"]})
+    (choice,) = line(row)[1]["response"]["body"]["choices"]
+    assert choice["logprobs"] == logprobs
+    assert choice["message"] == {
+        "refusal": None, "role": "assistant", "content": "done", "citations": ["x"],
+    }  # fmt: skip
+    assert line(job())[1]["response"]["body"]["choices"][0]["logprobs"] is None
+
+
+def test_a_job_object_leaves_to_the_results_what_came_beside_a_text() -> None:
+    row = job()
+    plain = job_object(row)
+    assert row.output is not None
+    row.output = [{**row.output[0], BESIDE: encoded({"logprobs": {}})}]
+    assert job_object(row) == plain

@@ -148,15 +148,26 @@ def test_a_file_without_anything_is_refused(content: bytes) -> None:
     [
         (b'{"body": {}}', {}, False),
         (b'\n \n{"body": {}}\nx', {}, False),
-        (b'{"text": "x"}', {}, True),
         (b"[1]", {}, True),
-        (b'{"body": {}', {}, True),
         (b"hello", {}, True),
+        (b'say {"body": {}}', {}, True),
         (b"hello", {"jsonl": True}, False),
         (b'{"body": {}}', {"text": True}, True),
+        # What was to be a row is one, and its fault is told.
+        (b'{"text": "x"}', {}, False),
+        (b'{"body": {}', {}, False),
+        (b'\xef\xbb\xbf  {"custom_id": "a", "body": {"model": "m",}}', {}, False),
+        (b'{"body": {},}', {"file": Path("-")}, False),
+        (b"[1]", {"file": Path("rows.jsonl")}, False),
+        (b"hello", {"file": Path("in.d/ROWS.NDJSON")}, False),
+        (b"hello", {"file": Path("rows.jsonl.txt")}, True),
+        # Unless it is said to be none.
+        (b'{"custom_id": "a"}', {"file": Path("rows.jsonl"), "text": True}, True),
+        (b'{"text": "x"}', {"template": Path("t")}, True),
+        (b"hello", {"file": Path("rows.jsonl"), "template": Path("t")}, True),
     ],
 )
-def test_the_first_line_or_an_option_tells_prompts_from_jsonl(
+def test_its_name_its_first_line_or_an_option_tells_prompts_from_jsonl(
     content: bytes, options: dict[str, Any], expected: bool
 ) -> None:
     assert has_prompts(wish(**options), head(content)) is expected
@@ -169,6 +180,12 @@ def test_the_first_line_or_an_option_tells_prompts_from_jsonl(
 def test_options_for_prompts_are_refused_beside_jsonl(option: str, given: object) -> None:
     with pytest.raises(InvalidRequest, match="is given for JSONL"):
         has_prompts(wish(**{option: given}), head(b'{"body": {}}'))
+
+
+@pytest.mark.parametrize("first", [b"hello", b'{"custom_id": "a", "body": {},}'])
+def test_a_model_for_rows_with_a_faulty_first_line_is_refused(first: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="--model: is given for JSONL"):
+        has_prompts(wish(file=Path("rows.jsonl"), model="m"), head(first))
 
 
 @pytest.mark.parametrize(

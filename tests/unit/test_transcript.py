@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from worker.stream.extras import BESIDE, beside, merged
 from worker.stream.runs import Piece
 from worker.stream.transcript import Transcript, Verdict
-from worker.stream.wire import Choice, Chunk, Delta, FunctionDelta, ToolCallDelta, XGroq
+from worker.stream.wire import Choice, Chunk, Delta, Extra, FunctionDelta, ToolCallDelta, XGroq
 from worker.text import repair
 
 
@@ -269,6 +271,31 @@ def test_an_extra_of_a_tool_call_stands_on_its_opening() -> None:
     ]
 
 
+def saved_beside(transcript: Transcript) -> dict[object, object]:
+    """By choice, what saved messages have beside them."""
+    messages = transcript.output(extras=True)
+    return {
+        message["index"]: msgspec.json.decode(msgspec.json.encode(beside(message)))
+        for message in messages
+        if BESIDE in message
+    }
+
+
+def test_a_saved_message_has_what_came_beside_it_only_where_that_is_wanted() -> None:
+    transcript = transcript_of(
+        chunk(content="a", extra={"logprobs": {"content": [1]}}),
+        chunk(1, content="b"),
+        chunk(content="c", extra={"logprobs": {"content": [2, 3]}, "x": "y"}),
+        chunk(extra={"end": True}, finish="stop"),
+        Chunk(choices=[Choice(index=2, extra={"nobody": "said anything"})]),
+    )
+    joined = {"logprobs": {"content": [1, 2, 3]}, "x": "y", "end": True}
+    assert saved_beside(transcript) == {0: joined}
+    assert all(BESIDE not in message for message in transcript.output())
+    plain = transcript_of(chunk(content="a", finish="stop"))
+    assert plain.output(extras=True) == plain.output()
+
+
 # The end --------------------------------------------------------------------------------------
 
 
@@ -426,6 +453,13 @@ def test_what_readers_hold_is_what_is_replayed_and_saved(
         if message.get(key)
     }
     assert saved == {key: text for key, text in published(pieces).items() if key[2] is None}
+    heard: dict[int, Extra] = {}
+    ends = transcript.trailing_extra.items()
+    for choice, extra in [*((piece.choice, piece.extra or {}) for piece in replayed), *ends]:
+        heard[choice] = merged(heard.get(choice, {}), extra)
+    kept = saved_beside(transcript)
+    assert kept == {choice: extra for choice, extra in heard.items() if extra and choice in kept}
+    assert {m["index"] for m in transcript.output() if heard.get(int(str(m["index"])))} == set(kept)
 
 
 @settings(deadline=None)

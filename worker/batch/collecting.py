@@ -31,7 +31,7 @@ async def results(store: Store, batch: Batch) -> AsyncIterator[Sequence[Job]]:
 async def lines(store: Store, batch: Batch, *, output: bool) -> AsyncIterator[bytes]:
     """The lines that the batch's output file, or its file of errors, has by now, in portions."""
     async for jobs in results(store, batch):
-        found: list[Line] = [line_of(job, batch.endpoint) for job in jobs]
+        found: list[Line] = [line_of(job, batch) for job in jobs]
         if wanted := b"".join(line.content for line in found if line.is_output == output):
             yield wanted
 

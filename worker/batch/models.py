@@ -63,17 +63,27 @@ class Models:
         """What the row may cost: a cap is kept by it until rows have ended and told."""
         cost = _may_cost(self._catalog, model, body)
         if cost is None:
-            problem = f"{shown(model)} has no price, and the batch has max_cost"
-            remedy = "add one to the upstreams file, or leave max_cost out"
-            raise Faulty("no_price", f"body.model: {problem}; {remedy}", "body.model")
+            message = f"body.model: {_no_price(self._catalog, model)}"
+            raise Faulty("no_price", message, "body.model")
         self.reserve = max(self.reserve, cost)
 
 
 def _may_cost(catalog: Catalog, model: str, body: Mapping[str, object]) -> float | None:
-    """What a row may cost, by a guess at its tokens; None where its model has no price."""
-    serving = catalog.serving(model)
-    price = serving[0].price(model) if serving else None
-    if price is None:
+    """What one request of a row may cost, by a guess at its tokens, at the dearest upstream that
+    serves its model; None where one of these has no price.
+    """
+    prices = [upstream.price(model) for upstream in catalog.serving(model)]
+    known = [price for price in prices if price is not None]
+    if not known or len(known) < len(prices):
         return None
     prompt = estimated_prompt(body)
-    return price.of(None, prompt=prompt, output=estimated_tokens(body) - prompt)
+    output = estimated_tokens(body) - prompt
+    return max(price.of(None, prompt=prompt, output=output) for price in known)
+
+
+def _no_price(catalog: Catalog, model: str) -> str:
+    """Why a batch with a spending cap cannot run the model, and what to do."""
+    unpriced = [each.name for each in catalog.serving(model) if each.price(model) is None]
+    place = f" at {', '.join(unpriced)}" if unpriced else ""
+    problem = f"{shown(model)} has no price{place}, and the batch has max_cost"
+    return f"{problem}; add one to the upstreams file, or leave max_cost out"

@@ -48,15 +48,18 @@ class Batches:
         self._store = store
         self._storage = storage
         self._lease_s = settings.lease_s
-        self._tending = Tending(store, log, settings)
+        self._tending = Tending(store, log, catalog, settings)
         self._reading = Reading(store.intake, storage, catalog, settings)
         self._writing = Writing(store, storage, settings)
-        self._turns = Turns(self._turn, "batches wait")
+        # Each in a loop of its own: what is cancelled does not wait for a long file to be read.
+        self._tends = Turns(self._tend, "batches wait")
+        self._works = Turns(self._work_off, "batches are neither read in nor written")
         self._dispatcher = Dispatcher(store, wake, self.look)
 
     def look(self) -> None:
         """Look soon after all batches."""
-        self._turns.ask()
+        self._tends.ask()
+        self._works.ask()
 
     def refill(self) -> None:
         """A bulk job has ended: release soon what there is room for."""
@@ -76,15 +79,20 @@ class Batches:
         """Look after batches, and dispatch, until cancelled."""
         async with asyncio.TaskGroup() as running:
             running.create_task(self._dispatcher.run())
-            running.create_task(self._turns.run())
+            running.create_task(self._tends.run())
+            running.create_task(self._works.run())
 
-    async def _turn(self) -> None:
+    async def _tend(self) -> None:
         await self._tending.turn()
         self.refill()
+        self._works.ask()  # of some the last row may have ended
+
+    async def _work_off(self) -> None:
+        """Do what takes long, one batch after the other, until nothing is left to be taken."""
         while (batch := await self._store.intake.take(self._lease_s)) is not None:
             await self._work(batch)
             self.refill()
-            await self._tending.turn()
+            self._tends.ask()  # its time may be over already
         await self._remove_expired_files()
 
     async def _remove_expired_files(self) -> None:

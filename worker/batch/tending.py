@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from redis.exceptions import RedisError
 
 from models import Batch, BatchStatus, Job
-from worker.channel.announce import announce_end
+from worker.cancellation import announce, keep_lost
+from worker.catalog import Catalog
 from worker.channel.log import Log
 from worker.settings import Settings
 from worker.store import Store
@@ -22,9 +23,10 @@ PORTION = 1_000
 class Tending:
     """One turn looks after every batch that has not ended."""
 
-    def __init__(self, store: Store, log: Log, settings: Settings) -> None:
+    def __init__(self, store: Store, log: Log, catalog: Catalog, settings: Settings) -> None:
         self._store = store
         self._log = log
+        self._catalog = catalog
         self._settings = settings
 
     async def turn(self) -> None:
@@ -38,7 +40,7 @@ class Tending:
         tending = self._store.tending
         if batch.status == BatchStatus.CANCELLING:
             while ended := await tending.cancel(batch.id, PORTION):
-                await self._tell(ended)
+                await self._keep_lost(await self._tell(ended))
         elif batch.status == BatchStatus.IN_PROGRESS:
             is_over = batch.expires_at <= datetime.now(UTC)
             while is_over and (ended := await tending.expire(batch.id, PORTION)):
@@ -50,16 +52,26 @@ class Tending:
         if await tending.finish(batch.id):
             logger.info("batch %s: all rows have ended", batch.id)
 
-    async def _tell(self, jobs: Sequence[Job]) -> None:
-        """Tell readers and holders of rows that were ended; of held ones nobody has heard."""
-        life_s = self._settings.closed_log_life_s("bulk")
+    async def _tell(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Tell readers and holders of rows that were ended; of which this was done.
+
+        Of held ones nobody has heard.
+        """
+        told: list[Job] = []
         for job in jobs:
             tell(Step.SETTLED, job)
         try:
             for job in jobs:
                 if not job.untouched:
-                    await announce_end(self._log, job, life_s)
-                    await self._log.stop(job.id)
+                    await announce(job, self._log, self._settings)
+                    told.append(job)
         except (RedisError, OSError) as error:
             # Readers ask the database, and holders lose at their next renewal.
             logger.warning("ends of rows were not announced: %s", type(error).__name__)
+        return told
+
+    async def _keep_lost(self, told: Sequence[Job]) -> None:
+        """Keep what was lost of those that had begun. These are few: no more than slots."""
+        for job in told:
+            if job.started_at is not None:
+                await keep_lost(job, self._store.jobs, self._log, self._catalog)

@@ -48,7 +48,7 @@ class Files:
             if job.superseded:
                 continue
             self.expired = self.expired or self._is_late(job)
-            is_output, line = line_of(job, self._batch.endpoint)
+            is_output, line = line_of(job, self._batch)
             self._write(OUTPUT if is_output else ERRORS, line)
 
     def _is_late(self, job: Job) -> bool:

@@ -22,7 +22,8 @@ def keep_output(job: Job, exchange: Exchange | None) -> None:
     job.upstream = exchange.request.upstream.name
     job.upstream_request_id = word(exchange.request_id)
     job.output_text = transcript.output_text
-    job.output = transcript.output()
+    # Of a row of a batch nobody hears what came beside the text, but its line tells it.
+    job.output = transcript.output(extras=job.batch_id is not None)
     job.parts = parts if any(part[:2] != (0, "text") for part in parts) else None
     job.length = transcript.length
     job.finish_reason = word(transcript.finish_reason)

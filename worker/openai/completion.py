@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from models import Job
+from worker.stream.extras import BESIDE, beside
 from worker.stream.wire import Extra
 
 LOGPROBS = "logprobs"
@@ -20,7 +21,8 @@ def completion(job: Job, extras: Mapping[int, Extra]) -> dict[str, object]:
 
     Args:
         job: its row.
-        extras: by choice, what came beside the text: log probabilities, and what is unknown.
+        extras: by choice, what came beside the text: log probabilities, and what is unknown. Rows
+            of batches have it in their output.
     """
     document: dict[str, object] = {
         "id": completion_id(job.id),
@@ -45,8 +47,8 @@ def _reasoned(said: Mapping[str, object]) -> dict[str, object]:
 
 def _choice(said: Mapping[str, object], extras: Mapping[int, Extra]) -> dict[str, object]:
     index = _index(said)
-    extra = dict(extras.get(index, {}))
-    known = ("index", "finish_reason")
+    extra = {**beside(said), **extras.get(index, {})}
+    known = ("index", "finish_reason", BESIDE)
     message = {name: value for name, value in _reasoned(said).items() if name not in known}
     logprobs = extra.pop(LOGPROBS, None)
     return {

@@ -26,6 +26,7 @@ from models.base import UtcDateTime
 from worker.errors import Conflict, JobNotFound
 from worker.request import JobRequest
 from worker.store.engine import insert_into
+from worker.store.late import batch_of, correct
 from worker.store.settlement import added, columns_of
 from worker.store.side import Side, resolving, unbroken
 from worker.text import repair
@@ -204,7 +205,7 @@ class Jobs(Side):
         """Keep the row of a request whose holder cannot write it any more, unless it has been.
 
         Nobody knows when it began: after the request before it, or after the job did. What it
-        cost is added with the row, so once; to a job that has ended as well.
+        cost is added with the row, so once; to a job that has ended as well, and to its batch.
 
         Args:
             attempt: the row.
@@ -216,9 +217,12 @@ class Jobs(Side):
         moments = {"started_at": func.coalesce(before, began, clock()), "finished_at": clock()}
         values = columns_of(attempt) | moments
         async with self._transaction() as session, session.begin():
+            batch = await batch_of(session, attempt.job_id)
             statement = insert_into(session, Attempt).values(values).on_conflict_do_nothing()
             kept = await session.scalar(statement.returning(Attempt.number))
             if kept is not None and spent is not None:
+                if batch is not None:
+                    await correct(session, batch, attempt.job_id, spent)
                 job = update(Job).where(Job.id == attempt.job_id)
                 await session.execute(job.values(added(spent)))
 

@@ -64,6 +64,12 @@ class Tally(msgspec.Struct):
         self._count(job, -1)
         self._use(job.usage or {}, -1)
 
+    def spend_more(self, before: float | None, spent: float) -> None:
+        """A counted row that had cost `before` has cost so much besides."""
+        self.cost += spent
+        self.priced += before is None
+        self.highest = max(self.highest, (before or 0.0) + spent)
+
     def _count(self, job: "Job | Any", by: int) -> None:
         if job.state in DONE:
             self.completed += by

@@ -1,9 +1,15 @@
 """Extras: what an upstream says beyond the known, which travels with the text beside it."""
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
 from worker.stream.wire import Extra
 from worker.text import repair, repair_document
+
+# Under this name a saved message has what came beside it. It is text: log probabilities are large,
+# and almost all who read the message have no use for them.
+BESIDE = "beside"
 
 # Identify, and so are repeated rather than continued; as in openai-python's accumulate_delta.
 _IDENTIFYING = frozenset({"id", "index", "type"})
@@ -42,6 +48,31 @@ def merged(earlier: Extra, later: Extra, levels: int = _JOINED_LEVELS) -> Extra:
     for key, value in later.items():
         both[key] = _continued(key, both[key], value, levels - 1) if key in both else value
     return both
+
+
+def all_merged(extras: Sequence[Extra]) -> Extra:
+    """Extras as one, in their order; by halves, lest a long list be copied once for each of them.
+
+    Args:
+        extras: at least one.
+    """
+    if len(extras) == 1:
+        return extras[0]
+    half = len(extras) // 2
+    return merged(all_merged(extras[:half]), all_merged(extras[half:]))
+
+
+def encoded(extra: Extra) -> str:
+    """An extra as a saved message has it."""
+    return msgspec.json.encode(extra).decode()
+
+
+def beside(message: Mapping[str, object]) -> dict[str, object]:
+    """What a saved message has beside it, ready to be written as JSON."""
+    kept = message.get(BESIDE)
+    if not isinstance(kept, str):
+        return {}
+    return {**msgspec.json.decode(kept, type=dict[str, msgspec.Raw])}
 
 
 def _continued(key: str, earlier: object, later: object, levels: int) -> object:

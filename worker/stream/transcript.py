@@ -8,7 +8,7 @@ was published is what will be saved.
 from enum import StrEnum
 
 from worker.stream.choices import ChoiceOutput
-from worker.stream.extras import cleaned, merged
+from worker.stream.extras import BESIDE, all_merged, cleaned, encoded, merged
 from worker.stream.runs import Opening, Part, Piece, Run
 from worker.stream.toolcalls import ToolCall
 from worker.stream.wire import Choice, Chunk, Delta, Extra, Usage
@@ -115,12 +115,19 @@ class Transcript:
             runs.append((choice, label, length))
         return runs
 
-    def output(self) -> list[dict[str, object]]:
+    def output(self, *, extras: bool = False) -> list[dict[str, object]]:
         """One message a choice, in the shape of a chat completion's, with `index` and
         `finish_reason` in it; `reasoning`, `refusal` and `tool_calls` only where there are any.
+
+        Args:
+            extras: whether each has what came beside it, too (see `extras.BESIDE`).
         """
         texts = self._texts()
-        return [output.message(texts) for _, output in sorted(self._choices.items())]
+        messages = {index: each.message(texts) for index, each in sorted(self._choices.items())}
+        for choice, extra in self._all_extras().items() if extras else ():
+            if choice in messages:
+                messages[choice][BESIDE] = encoded(extra)
+        return list(messages.values())
 
     @property
     def output_text(self) -> str:
@@ -249,6 +256,16 @@ class Transcript:
             return
         self._runs.append(Run(part, self.length, opening, extra))
         self._tail = part if extra is None else None
+
+    def _all_extras(self) -> dict[int, Extra]:
+        """By choice, what came beside its characters, and what waits for one."""
+        found: dict[int, list[Extra]] = {}
+        for run in self._runs:
+            if run.extra is not None:
+                found.setdefault(run.part.choice, []).append(run.extra)
+        for choice, extra in self._extras.items():
+            found.setdefault(choice, []).append(extra)
+        return {choice: all_merged(extras) for choice, extras in found.items()}
 
     def _texts(self) -> dict[Part, str]:
         texts: dict[Part, list[str]] = {}

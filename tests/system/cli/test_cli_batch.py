@@ -129,6 +129,35 @@ def test_rows_of_jsonl_may_name_several_models_and_failed_ones_are_told(
     assert "3 rows: 2 completed, 1 failed" in shown and "1 failed (bad_request 1)" in shown
 
 
+def test_log_probabilities_of_a_row_stand_in_its_line_and_not_in_its_job(
+    deltaworks: Deltaworks,
+) -> None:
+    with_them, without = (json.loads(row) for row in jsonl(FAST, FAST).splitlines())
+    with_them["body"] |= {"logprobs": True, "top_logprobs": 2, "max_tokens": 3}
+    content = b"".join(json.dumps(row).encode() + b"\n" for row in (with_them, without))
+    ended = deltaworks("batch", "submit", "-", "--watch", stdin=content)
+    assert ended.returncode == 0, ended.stderr
+    rows = lines_of(deltaworks("batch", "results", ended.stdout.strip()))
+    first, second = (row["response"]["body"]["choices"][0] for row in rows)
+    tokens = first["logprobs"]["content"]
+    assert [len(token["top_logprobs"]) for token in tokens] == [2] * 3
+    assert "".join(token["token"] for token in tokens) == first["message"]["content"]
+    assert second["logprobs"] is None
+    job = deltaworks("show", rows[0]["id"].replace("batch_req_", "job_"), "--json").json()
+    assert set(job["output"][0]) == {"index", "role", "content", "finish_reason"}
+
+
+def test_rows_whose_first_line_is_faulty_are_refused_and_not_run_as_prompts(
+    deltaworks: Deltaworks, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows"
+    rows.write_bytes(jsonl(FAST).replace(b"}}\n", b"}},}\n") + b"\n")
+    ended = deltaworks("batch", "submit", str(rows), "--watch")
+    assert ended.returncode == 1
+    assert "line 1: invalid_json_line" in ended.stderr
+    assert status(deltaworks, ended.stdout.strip())["request_counts"]["total"] == 0
+
+
 def test_what_is_wrong_with_a_file_is_told_by_lines_and_ends_the_watch_with_1(
     deltaworks: Deltaworks,
 ) -> None:
@@ -266,7 +295,7 @@ def test_the_command_for_the_end_changes_no_exit_code(deltaworks: Deltaworks) ->
         (["--priority", "101"], "priority: is 101"),
         (["--max-cost", "0"], "--max-cost: is 0; give a number above 0"),
         (["--max-cost", "inf"], "--max-cost: is inf"),
-        (["--max-cost", "1"], "has no price, and the batch has max_cost"),
+        (["--max-cost", "1"], "has no price at simulator, and the batch has max_cost"),
         (["--max-failed-ratio", "2"], "--max-failed-ratio: is 2"),
         (["--webhook", "https://example.org"], "webhook: cannot be signed here"),
         (["--template", "/no/file"], "--template: /no/file cannot be read"),

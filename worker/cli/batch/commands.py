@@ -13,7 +13,9 @@ BatchId = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 MaxCost = Annotated[
     float | None,
-    typer.Option(metavar="X", help="It is paused before it costs more, in the prices' currency."),
+    typer.Option(
+        metavar="X", help="It pauses before a row is expected to exceed it, by your prices."
+    ),
 ]
 MaxFailedRatio = Annotated[
     float | None, typer.Option(metavar="X", help="It is paused if more than this share fails.")
@@ -25,7 +27,9 @@ def submit(  # noqa: PLR0913, PLR0917 - one for each option
     file: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="OpenAI's JSONL, or text with one prompt a line; - is stdin."
+            metavar="FILE",
+            help="OpenAI's JSONL (so named, or its first line begins with {), or text with one "
+            "prompt a line; - is stdin.",
         ),
     ],
     model: Annotated[

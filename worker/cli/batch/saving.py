@@ -62,7 +62,7 @@ async def _write(client: Client, batch: Batch, into: _Files) -> tuple[int, int]:
     """Write all lines; how many rows have ended, and how many of them have failed."""
     ended = failed = 0
     async for jobs in results(client.store, batch):
-        lines = [line_of(job, batch.endpoint) for job in jobs]
+        lines = [line_of(job, batch) for job in jobs]
         ended += len(lines)
         failed += sum(not line.is_output for line in lines)
         into.output.write(b"".join(line.content for line in lines if line.is_output))

@@ -34,9 +34,14 @@ class Head(msgspec.Struct, frozen=True):
     row: dict[str, object] | None
 
     @property
-    def is_jsonl(self) -> bool:
-        """Whether it looks like the first row of a batch's file."""
+    def is_row(self) -> bool:
+        """Whether it is the first row of a batch's file, beyond doubt."""
         return self.row is not None and "body" in self.row
+
+    @property
+    def is_object(self) -> bool:
+        """Whether it begins like an object, whole or not."""
+        return self.line.lstrip().startswith(b"{")
 
 
 @contextmanager

@@ -10,6 +10,9 @@ from worker.cli.batch.source import Head
 from worker.cli.document import pair
 from worker.errors import InvalidRequest
 
+# How a file of whole requests is named.
+JSONL_NAMES = (".jsonl", ".ndjson")
+
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
     """The options as they were given.
@@ -40,7 +43,7 @@ def has_prompts(wish: Wish, head: Head) -> bool:
     """
     if wish.text and wish.jsonl:
         raise InvalidRequest("--text", "is given beside --jsonl", "give one of them")
-    if wish.text or not (wish.jsonl or head.is_jsonl):
+    if wish.text or not (wish.jsonl or _is_jsonl(wish, head)):
         return True
     for_prompts = {
         "--model": wish.model,
@@ -53,6 +56,16 @@ def has_prompts(wish: Wish, head: Head) -> bool:
             problem = "is given for JSONL, whose lines are whole requests"
             raise InvalidRequest(option, problem, "leave it out, or give --text")
     return False
+
+
+def _is_jsonl(wish: Wish, head: Head) -> bool:
+    """Whether it is JSONL where no option says so.
+
+    What was meant to be a row is not to be run as a prompt because of a fault in it: that is for
+    the batch's validation to tell. Only a template says that lines of any kind are prompts.
+    """
+    named = wish.file.suffix.lower() in JSONL_NAMES
+    return head.is_row or (wish.template is None and (named or head.is_object))
 
 
 def batch_request(wish: Wish, head: Head, file_id: str, *, prompts: bool) -> dict[str, object]:
