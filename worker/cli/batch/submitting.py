@@ -27,7 +27,7 @@ from worker.cli.default_model import default_model
 from worker.cli.document import STDIN, parameter
 from worker.cli.embedded import joining_worker
 from worker.cli.exits import ExitCode
-from worker.cli.jobs import print_json
+from worker.cli.screen import print_json
 from worker.cli.streaming import SIMULATED
 from worker.engines import Membership
 from worker.errors import InvalidRequest, StoreAway
