@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -17,6 +18,7 @@ from worker.access import digest_of
 pytestmark = pytest.mark.xdist_group("gateway keys")
 
 FAST = "sim?tokens=10&rate=0&ttft=0"
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z")
 
 
 class Key(NamedTuple):
@@ -115,6 +117,19 @@ async def test_a_key_that_was_revoked_or_has_expired_opens_nothing(
     assert await asyncio.to_thread(live.start("revoke", *words).popen.wait, 60) == 0
     for key in (expired, revoked):
         refused(await key.http.get("/v1/jobs"), 401, "revoked or expired; use one that stands")
+
+
+async def test_moments_of_a_key_are_written_as_those_of_a_job(
+    live: Stack, make_key: MakeKey
+) -> None:
+    key = await make_key("--days", "1")
+    listing = live.start("keys", "-m", "worker.cli", "keys", "list", "--json")
+    assert await asyncio.to_thread(listing.popen.wait, 60) == 0, listing.printed()
+    listed = json.loads(listing.printed().splitlines()[-1])
+    (found,) = [each for each in listed if each["id"] == key.id]
+    job = (await key.http.get(f"/v1/jobs/{await submitted(key)}")).json()
+    for moment in (found["created_at"], found["expires_at"], job["created_at"]):
+        assert MOMENT.fullmatch(moment), moment
 
 
 async def test_a_scope_that_a_key_lacks_is_named(make_key: MakeKey) -> None:
