@@ -72,8 +72,8 @@ class Job(Base):
     upstream: Mapped[str | None] = mapped_column(String(64))
     upstream_request_id: Mapped[str | None] = mapped_column(String(255))
     output_text: Mapped[str | None] = mapped_column(Text)
-    # One message for each choice: content, reasoning, refusal, tool calls, finish reason; of rows of
-    # batches also what came beside the text, as JSON (`beside`).
+    # One message for each choice: content, reasoning, refusal, tool calls, finish reason; of rows
+    # of batches also what came beside the text, as JSON (`beside`).
     output: Mapped[list[dict[str, object]] | None] = mapped_column(Document)
     # The runs (choice, part, length) in the order published, where there was more than one part.
     parts: Mapped[list[tuple[int, str, int]] | None] = mapped_column(Document)

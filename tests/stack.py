@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from models import Job, schema
 from tests.processes import eventually
+from worker import catalog
 from worker.cancellation import cancel
 from worker.channel.events import START, ChannelEvent, Cursor, Delta, End, Started
 from worker.channel.follow import Follower
@@ -172,7 +173,8 @@ class Stack:
 
     async def cancel(self, reader: "Reader", id: str) -> tuple[Job, bool]:
         """Cancel the job."""
-        return await cancel(id, reader.store.jobs, reader.log, Settings())
+        known = catalog.simulated(self.base_url)
+        return await cancel(id, reader.store.jobs, reader.log, Settings(), known)
 
     @asynccontextmanager
     async def reader(self, silence_s: float = 1.0) -> AsyncIterator["Reader"]:

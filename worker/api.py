@@ -16,7 +16,7 @@ from functools import cache
 
 from worker.cancellation import cancel
 from worker.channel.events import START, ChannelEvent, Cursor
-from worker.job_object import job_object
+from worker.job_object import job_object, live_job_object
 from worker.loop import ProcessLoop
 from worker.runtime import Client, open_client_runtime
 
@@ -56,13 +56,12 @@ class Deltaworks:
         return self._client.follower.follow(id, cursor)
 
     async def get(self, id: str) -> dict[str, object]:
-        """The job object.
+        """The job object, with the text so far while it runs.
 
         Raises:
             JobNotFound: no job has this id.
         """
-        job = await self._client.store.jobs.get(id)
-        return job_object(job, await self._client.log.newest(id))
+        return await live_job_object(await self._client.store.jobs.get(id), self._client.log)
 
     async def cancel(self, id: str) -> dict[str, object]:
         """Cancel the job unless it has ended; the job object says which.
@@ -71,7 +70,7 @@ class Deltaworks:
             JobNotFound: no job has this id.
         """
         client = self._client
-        job, _ = await cancel(id, client.store.jobs, client.log, client.settings)
+        job, _ = await cancel(id, client.store.jobs, client.log, client.settings, client.catalog)
         return job_object(job)
 
 

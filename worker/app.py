@@ -78,8 +78,8 @@ def _defaults() -> dict[str, object]:
         # A broker that blinks must not throw away paid tokens: the lease decides who owns a job.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_hijack_root_logger": False,
-        "worker_send_task_events": False,
         # The arguments of deltaworks.submit are prompts.
+        "worker_send_task_events": False,
         "worker_log_color": False,
         "beat_schedule": {
             "sweep": {
@@ -117,7 +117,7 @@ def _transport_options(broker_url: str) -> dict[str, object]:
 
 
 def _is_redis(broker_url: str) -> bool:
-    return broker_url.startswith(("redis", "rediss"))
+    return not broker_url.startswith(settings.RABBITMQ_SCHEMES)
 
 
 app.add_defaults(_defaults)

@@ -19,14 +19,14 @@ logger = logging.getLogger(__name__)
 
 
 async def cancel(
-    id: str, jobs: Jobs, log: Log, settings: Settings, catalog: Catalog | None = None
+    id: str, jobs: Jobs, log: Log, settings: Settings, catalog: Catalog
 ) -> tuple[Job, bool]:
     """Cancel the job unless it has ended. Its attempt is raised, so its holder has lost it.
 
     Args:
         id: the job.
         jobs, log, settings: the caller's.
-        catalog: for what the cancelled attempt has cost so far; None leaves that out.
+        catalog: for what the cancelled attempt has cost so far.
 
     Returns:
         The job as it stands now, and whether this call cancelled it.
@@ -57,13 +57,13 @@ async def announce(job: Job, log: Log, settings: Settings) -> None:
     await log.stop(job.id)
 
 
-async def keep_lost(job: Job, jobs: Jobs, log: Log, catalog: Catalog | None) -> None:
+async def keep_lost(job: Job, jobs: Jobs, log: Log, catalog: Catalog) -> None:
     """Keep the row of the attempt that was cancelled over its holder's head, once that is
     announced, and what it has cost.
     """
     try:
         if lost := await lost_attempt(log, job, "cancelled"):
-            spent = None if catalog is None else spent_on_lost(catalog, job, lost)
+            spent = spent_on_lost(catalog, job, lost)
             await jobs.keep_lost(lost, spent)
             tell(Step.KEPT, job, record=lost, spent=spent)
     except (RedisError, OSError, StoreAway) as error:

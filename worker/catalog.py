@@ -134,7 +134,7 @@ class Upstream(RateLimits, frozen=True, kw_only=True, forbid_unknown_fields=True
         return any(fnmatchcase(model, pattern) for pattern in self.models)
 
     def api_key(self) -> str | None:
-        """The key, read from the environment at each use, so that rotation needs no restart.
+        """The key as the environment has it now, or as its secret file had it when first read.
 
         Raises:
             ConfigurationError: the variable is named in the configuration but not set.
@@ -160,6 +160,11 @@ class Upstream(RateLimits, frozen=True, kw_only=True, forbid_unknown_fields=True
         return hashlib.sha256(key.encode()).hexdigest()[:16] if key else "none"
 
 
+def is_pattern(name: str) -> bool:
+    """Whether it may stand for several models, as `serves` reads it."""
+    return any(sign in name for sign in "*?[")
+
+
 class Catalog(msgspec.Struct, frozen=True):
     """All upstreams, in order of preference."""
 
@@ -175,7 +180,7 @@ class Catalog(msgspec.Struct, frozen=True):
         return any(upstream.name == SIMULATOR for upstream in self.upstreams)
 
     def models(self) -> list[str]:
-        """Every model named in the configuration, each once."""
+        """Every model and pattern named in the configuration, each once."""
         return list(dict.fromkeys(m for up in self.upstreams for m in up.models))
 
 
@@ -281,7 +286,7 @@ def _check_limits(upstream: Upstream, where: str) -> None:
         )
     for model, limits in upstream.model.items():
         _check_positive(limits, f"{where}: model.{model!r}")
-        if ANY_MODEL not in model and not upstream.serves(model):
+        if not is_pattern(model) and not upstream.serves(model):
             raise ConfigurationError(
                 f"{where}: model.{model!r} has limits, but models does not name it; "
                 f"add it to models, or remove the table"
@@ -326,7 +331,7 @@ def _check_prices(upstream: Upstream, where: str) -> None:
                     f"{where}: prices.{model!r}: {name} = {value:g} is no price of a million "
                     f"tokens; use 0 to {MOST_PRICE:g}"
                 )
-        if ANY_MODEL not in model and not upstream.serves(model):
+        if not is_pattern(model) and not upstream.serves(model):
             raise ConfigurationError(
                 f"{where}: prices.{model!r} has a price, but models does not name it; "
                 f"add it to models, or remove the table"

@@ -1,7 +1,6 @@
 """The job object: what `show --json`, the API and webhooks say of a job."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from redis.exceptions import RedisError
 
@@ -10,6 +9,7 @@ from worker.channel.events import START, ChannelEvent, Cursor, Delta
 from worker.channel.log import Log
 from worker.channel.replay import end_cursor
 from worker.stream.extras import BESIDE
+from worker.text import moment
 
 
 async def live_job_object(job: Job, log: Log) -> dict[str, object]:
@@ -60,12 +60,12 @@ def job_object(job: Job, published: Cursor | None = None) -> dict[str, object]:
         "batch_id": job.batch_id,
         "custom_id": job.custom_id,
         "retry_of": job.retry_of,
-        "created_at": _moment(job.created_at),
-        "scheduled_at": _moment(job.scheduled_at),
-        "started_at": _moment(job.started_at),
-        "first_delta_at": _moment(job.first_delta_at),
-        "finished_at": _moment(job.finished_at),
-        "deadline_at": _moment(job.deadline_at),
+        "created_at": moment(job.created_at),
+        "scheduled_at": moment(job.scheduled_at),
+        "started_at": moment(job.started_at),
+        "first_delta_at": moment(job.first_delta_at),
+        "finished_at": moment(job.finished_at),
+        "deadline_at": moment(job.deadline_at),
     }
 
 
@@ -94,7 +94,3 @@ def _error(job: Job) -> dict[str, object] | None:
         "status": job.error_status,
         "message": job.error_message,
     }
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat().replace("+00:00", "Z")

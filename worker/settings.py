@@ -27,8 +27,8 @@ PREFIX = "DELTAWORKS_"
 
 # As redis-py and kombu spell them.
 REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
-BROKER_SCHEMES = ("redis://", "rediss://", "redis+socket://", "sentinel://", "amqp://", "amqps://")
 RABBITMQ_SCHEMES = ("amqp://", "amqps://")
+BROKER_SCHEMES = ("redis://", "rediss://", "redis+socket://", *RABBITMQ_SCHEMES)
 # What both of them understand.
 SHARED_SCHEMES = ("redis://", "rediss://")
 

@@ -61,9 +61,7 @@ class Submission:
         self._dispatch = Seldom(dispatch, DISPATCH_S)
         self._catalog = catalog
         self._settings = settings
-        self._webhooks = WebhookTerms(
-            signed=settings.webhook_secret is not None, private=settings.webhook_private
-        )
+        self._webhooks = WebhookTerms.of(settings)
         # By tenant and lane: how many jobs wait, counted when, and added to since.
         self._waiting: dict[tuple[str, str], tuple[float, int]] = {}
 

@@ -1,6 +1,8 @@
-"""Text that every database, and UTF-8, can hold."""
+"""Text that every database, and UTF-8, can hold; and moments as text."""
 
 import re
+from datetime import datetime
+from typing import overload
 
 REPLACEMENT = "\ufffd"
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -26,3 +28,12 @@ def repair_document(value: object) -> object:
     if isinstance(value, list):
         return [repair_document(item) for item in value]
     return value
+
+
+@overload
+def moment(at: datetime) -> str: ...
+@overload
+def moment(at: datetime | None) -> str | None: ...
+def moment(at: datetime | None) -> str | None:
+    """A moment in UTC as our documents have it, in ISO 8601: `2030-01-31T22:00:00.123456Z`."""
+    return None if at is None else at.isoformat().replace("+00:00", "Z")

@@ -31,12 +31,14 @@ from ops.bench.gateway.connections import arrivals as frames_of
 from ops.bench.gateway.systems import Gateway
 from ops.bench.growth import exponent
 from ops.bench.machine import machine
-from ops.bench.processes import allow_many_sockets, start_redis, start_simulator
+from ops.bench.page import hand_in
+from ops.bench.processes import start_redis, start_simulator
 from ops.bench.reported import Bar, Report
 from ops.bench.spread import Spread
 from ops.bench.systems import Deltaworks, Scene
-from ops.bench.tables import grouped, middle
+from ops.bench.tables import grouped, middle, table
 from ops.bench.upstream import Upstream, written_between
+from worker.sockets import allow_many_sockets
 
 # Deltas a second in each stream.
 RATE = 50.0
@@ -212,7 +214,7 @@ def _table(groups: Groups) -> str:
     names = ["load", "streams", "deltas/s", "written/s", "in one", "core", "waited"]
     names += ["Redis reader: median", "p90", "p99", "SSE reader: median", "p90", "p99"]
     names += ["control: median", "p90", "p99"]
-    rows = [names, ["---"] * len(names)]
+    rows = []
     for level, found in groups.items():
         cells = [level, f"{middle(found, lambda r: r.streams):,.0f}"]
         cells += [f"{middle(found, lambda r: r.deltas_per_s):,.0f}"]
@@ -230,7 +232,7 @@ def _table(groups: Groups) -> str:
             cells += [f"{middle(spreads, lambda s: s.p90_ms):.2f}"]
             cells += [f"{middle(spreads, lambda s: s.p99_ms):.2f}"]
         rows.append(cells)
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return "\n".join(table(names, rows))
 
 
 READERS: dict[str, Callable[[Result], Spread]] = {
@@ -249,12 +251,12 @@ def _series(groups: Groups, number: Callable[[Result], float]) -> list[tuple[flo
 
 
 def _growth(groups: Groups) -> str:
-    rows = ["| median grows with deltas/s | exponent |", "| --- | --- |"]
+    rows = []
     for name, spread in READERS.items():
         found = exponent(_series(groups, lambda r, spread=spread: spread(r).median_ms))  # type: ignore[misc]
         if found is not None:
-            rows.append(f"| {name} | {found:g} |")
-    return "\n".join(rows)
+            rows.append([name, f"{found:g}"])
+    return "\n".join(table(["median grows with deltas/s", "exponent"], rows))
 
 
 def _bars(groups: Groups) -> list[Bar]:
@@ -305,11 +307,7 @@ def main() -> None:
                 continue
             sys.stdout.write(line(results[-1]) + "\n")
             sys.stdout.flush()
-    found = report(Found(saturation, results))
-    sys.stdout.write(f"\n{found.body}\n")
-    for bar in found.bars:
-        sys.stdout.write(f"{bar.name}: {bar.found:g}, {'held' if bar.held else 'missed'}\n")
-    found.keep()
+    hand_in(report(Found(saturation, results)))
 
 
 def _saturation(window_s: float, quick: bool) -> float:

@@ -27,11 +27,13 @@ from ops.bench.gateway.connections import Request
 from ops.bench.gateway.systems import Gateway
 from ops.bench.growth import exponent
 from ops.bench.machine import machine
-from ops.bench.processes import allow_many_sockets, start_redis, start_simulator
+from ops.bench.page import hand_in
+from ops.bench.processes import start_redis, start_simulator
 from ops.bench.reported import Bar, Report
 from ops.bench.systems import Deltaworks, Scene, System
-from ops.bench.tables import grouped, middle
+from ops.bench.tables import grouped, middle, table
 from ops.bench.upstream import Upstream
+from worker.sockets import allow_many_sockets
 
 OURS, READERS = "deltaworks", "gateway, readers"
 # Deltas a second in each stream, and in the one that all readers hear.
@@ -183,10 +185,8 @@ Groups = dict[str, list[Result]]
 
 
 def _table(groups: Groups) -> str:
-    rows = [
-        "| process | open | MB empty | MB then | KB each, beyond empty | KB each more |",
-        "|" + " --- |" * 6,
-    ]
+    heads = ["process", "open", "MB empty", "MB then", "KB each, beyond empty", "KB each more"]
+    rows = []
     for system, found in groups.items():
         more = [result.more_kb for result in found]
         for at, (count, _) in enumerate(found[0].taken):
@@ -196,12 +196,12 @@ def _table(groups: Groups) -> str:
             cells += [f"**{statistics.median(beyond):.1f}** ({min(beyond):.1f}-{max(beyond):.1f})"]
             last = at == len(found[0].taken) - 1
             cells += [f"{statistics.median(more):.1f}" if last else ""]
-            rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+            rows.append(cells)
+    return "\n".join(table(heads, rows))
 
 
 def _growth(groups: Groups) -> str:
-    rows = ["| KB each grow with | exponent |", "| --- | --- |"]
+    rows = []
     for system, found in groups.items():
         counts = [count for count, _ in found[0].taken]
         points = [
@@ -209,8 +209,8 @@ def _growth(groups: Groups) -> str:
             for at, count in enumerate(counts)
         ]
         if (slope := exponent(points)) is not None:
-            rows.append(f"| {system}: {counts[0]:,} to {counts[-1]:,} open | {slope:g} |")
-    return "\n".join(rows)
+            rows.append([f"{system}: {counts[0]:,} to {counts[-1]:,} open", f"{slope:g}"])
+    return "\n".join(table(["KB each grow with", "exponent"], rows))
 
 
 def _measure(name: str, run: int, quick: bool) -> Result:
@@ -239,11 +239,7 @@ def main() -> None:
             results.append(_measure(part, run, arguments.quick))
             sys.stdout.write(line(results[-1]) + "\n")
             sys.stdout.flush()
-    found = report(results)
-    sys.stdout.write(f"\n{found.body}\n")
-    for bar in found.bars:
-        sys.stdout.write(f"{bar.name}: {bar.found:g}, {'held' if bar.held else 'missed'}\n")
-    found.keep()
+    hand_in(report(results))
 
 
 if __name__ == "__main__":

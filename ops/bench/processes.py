@@ -2,7 +2,6 @@
 
 import os
 import re
-import resource
 import socket
 import subprocess
 import sys
@@ -176,12 +175,6 @@ def start_simulator(stack: ExitStack, folder: Path) -> tuple[Child, str]:
     command = [sys.executable, "-m", "worker.simulator"]
     child = stack.enter_context(Child("simulator", command, folder))
     return child, child.await_line(r"listening (\S+)")[1]
-
-
-def allow_many_sockets() -> None:
-    """Let this process, and what it starts, open as many sockets as the machine admits."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def run(

@@ -1,7 +1,7 @@
 """How many deltas a second one simulator process writes on one core.
 
-    python ops/bench/simulator_rate.py                             flat out
-    python ops/bench/simulator_rate.py --streams 4000 --rate 20    paced
+    python -m ops.bench.simulator_rate                             flat out
+    python -m ops.bench.simulator_rate --streams 4000 --rate 20    paced
 
 A simulator runs as a process of its own; this one only drains its sockets, so that the reader is
 never what is measured. Deltas and CPU time are the simulator's own: its record, its rusage.
@@ -10,7 +10,6 @@ never what is measured. Deltas and CPU time are the simulator's own: its record,
 import argparse
 import json
 import os
-import resource
 import selectors
 import signal
 import socket
@@ -19,6 +18,8 @@ import sys
 import time
 import urllib.request
 from urllib.parse import urlsplit
+
+from worker.sockets import allow_many_sockets
 
 
 def _arguments() -> argparse.Namespace:
@@ -67,8 +68,7 @@ def main() -> None:
     """Run one measurement and print it."""
     arguments = _arguments()
     tokens = arguments.tokens or int(5 * arguments.rate) or 600_000 // arguments.streams
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    allow_many_sockets()
     command = [sys.executable, "-m", "worker.simulator"]
     simulator = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
     assert simulator.stdout is not None

@@ -121,7 +121,7 @@ class Deltaworks:
             time.sleep(0.02)
 
     def _submitted(self, count: int, model: str) -> list[str]:
-        command = [sys.executable, "-m", "ops.bench.submit", str(count), model]
+        command = [sys.executable, "-m", "ops.bench.load", str(count), model]
         return run(command, self._environment).split()
 
 

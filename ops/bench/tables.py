@@ -1,4 +1,4 @@
-"""What the results pages have in common: medians of runs, and bars beside what was found."""
+"""What the results pages have in common: medians of runs, their spread, and tables."""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -6,8 +6,6 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 Key = TypeVar("Key")
-
-BARS = ["| bar | at most or least | found | |", "|" + " --- |" * 4]
 
 
 def grouped(results: Iterable[Result], key: Callable[[Result], Key]) -> dict[Key, list[Result]]:
@@ -36,8 +34,3 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a table."""
     lines = [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads)]
     return lines + [f"| {' | '.join(cells)} |" for cells in rows]
-
-
-def bar(name: str, limit: float, found: float, held: bool) -> str:
-    """A row below `BARS`."""
-    return f"| {name} | {limit:g} | {found:g} | {'held' if held else '**missed**'} |"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -18,6 +19,7 @@ from worker.access import digest_of
 pytestmark = pytest.mark.xdist_group("gateway keys")
 
 FAST = "sim?tokens=10&rate=0&ttft=0"
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z")
 
 
 class Key(NamedTuple):
@@ -115,7 +117,20 @@ async def test_a_key_that_was_revoked_or_has_expired_opens_nothing(
     words = ("-m", "worker.cli", "keys", "revoke", revoked.id)
     assert await asyncio.to_thread(live.start("revoke", *words).popen.wait, 60) == 0
     for key in (expired, revoked):
-        refused(await key.http.get("/v1/jobs"), 401, "revoked or expired")
+        refused(await key.http.get("/v1/jobs"), 401, "revoked or expired; use one that stands")
+
+
+async def test_moments_of_a_key_are_written_as_those_of_a_job(
+    live: Stack, make_key: MakeKey
+) -> None:
+    key = await make_key("--days", "1")
+    listing = live.start("keys", "-m", "worker.cli", "keys", "list", "--json")
+    assert await asyncio.to_thread(listing.popen.wait, 60) == 0, listing.printed()
+    listed = json.loads(listing.printed().splitlines()[-1])
+    (found,) = [each for each in listed if each["id"] == key.id]
+    job = (await key.http.get(f"/v1/jobs/{await submitted(key)}")).json()
+    for moment in (found["created_at"], found["expires_at"], job["created_at"]):
+        assert MOMENT.fullmatch(moment), moment
 
 
 async def test_a_scope_that_a_key_lacks_is_named(make_key: MakeKey) -> None:
@@ -260,9 +275,14 @@ async def test_a_read_token_opens_the_events_of_one_job_for_a_while(
                 await asyncio.sleep(0.1)
 
 
-@pytest.mark.parametrize("life_s", [0, 86_401, "60", True, None])
-async def test_a_token_without_a_proper_life_is_refused(make_key: MakeKey, life_s: object) -> None:
+@pytest.mark.parametrize(
+    ("life_s", "said"),
+    [(0, "0"), (86_401, "86401"), ("60", "'60'"), (True, "true"), (None, "null")],
+)
+async def test_a_token_without_a_proper_life_is_refused(
+    make_key: MakeKey, life_s: object, said: str
+) -> None:
     key = await make_key()
     id = await submitted(key)
     answer = await key.http.post(f"/v1/jobs/{id}/token", json={"expires_in_s": life_s})
-    refused(answer, 400, "expires_in_s")
+    refused(answer, 400, f"expires_in_s: is {said}; give 1 to 86400")

@@ -112,9 +112,9 @@ async def test_one_call_submits_many_and_says_of_each_what_became_of_it(
 @pytest.mark.parametrize(
     ("document", "headers", "word"),
     [
-        ({"jobs": []}, {}, "jobs"),
+        ({"jobs": []}, {}, "jobs: is a list of 0; give a list of 1 to 1,000"),
         ({"jobs": [{}] * 1_001}, {}, "1,000"),
-        ({"jobs": "all"}, {}, "jobs"),
+        ({"jobs": "all"}, {}, "jobs: is 'all'"),
         ({"jobs": [{}], "lane": "bulk"}, {}, "lane"),
         ({"jobs": [{}]}, {"idempotency-key": "one"}, "idempotency-key"),
         ([], {}, "body"),

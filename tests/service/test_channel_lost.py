@@ -6,6 +6,7 @@ from redis.asyncio import Redis
 
 from tests.jobs import attempt, claimed, failed, queue
 from tests.streams import Holder, rich_chunks
+from worker import catalog
 from worker.cancellation import cancel
 from worker.channel.announce import announce_lost
 from worker.channel.log import Log
@@ -13,6 +14,8 @@ from worker.channel.lost import lost_attempt
 from worker.channel.publisher import Publisher
 from worker.settings import Settings
 from worker.store import Store
+
+NO_PRICES = catalog.simulated("http://upstream/v1")
 
 
 async def heard(publisher: Publisher, job: str, number: int = 1) -> Holder:
@@ -51,7 +54,7 @@ async def test_a_cancelled_attempt_has_its_row_and_begins_after_the_one_before(
     job = await claimed(store)
     await failed(store.holds, attempt(job, error_code="first"))
     holder = await heard(publisher, job.id, 2)
-    await cancel(job.id, store.jobs, log, Settings())
+    await cancel(job.id, store.jobs, log, Settings(), NO_PRICES)
 
     first, second = await store.jobs.attempts(job.id)
     assert (second.number, second.error_code) == (2, "cancelled")
@@ -62,12 +65,12 @@ async def test_a_cancelled_attempt_has_its_row_and_begins_after_the_one_before(
 async def test_no_row_is_made_of_a_request_that_nobody_sent_or_that_has_one(
     store: Store, publisher: Publisher, log: Log
 ) -> None:
-    waiting, _ = await cancel(await queue(store), store.jobs, log, Settings())
+    waiting, _ = await cancel(await queue(store), store.jobs, log, Settings(), NO_PRICES)
     assert await store.jobs.attempts(waiting.id) == []
 
     job = await claimed(store)
     await heard(publisher, job.id)
     await failed(store.holds, attempt(job, error_code="first", length=3))
-    await cancel(job.id, store.jobs, log, Settings())
+    await cancel(job.id, store.jobs, log, Settings(), NO_PRICES)
     (kept,) = await store.jobs.attempts(job.id)
     assert (kept.error_code, kept.length) == ("first", 3)

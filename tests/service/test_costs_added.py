@@ -33,6 +33,7 @@ PAST = timedelta(seconds=-1)
 PRICED = Upstream(
     name="simulator", base_url="http://sim/v1", prices={"sim": Price(input=0, output=1e6)}
 )
+UNPRICED = msgspec.structs.replace(PRICED, prices={})
 
 
 async def cost(store: Store, id: str) -> float | None:
@@ -214,14 +215,14 @@ async def test_a_rescued_attempt_adds_its_estimate_with_its_row_once(
     assert await cost(store, job.id) == 2.0
 
 
-@pytest.mark.parametrize(("catalog", "spent"), [(Catalog((PRICED,)), 2.0), (None, None)])
-async def test_a_cancelled_attempt_adds_its_estimate_where_prices_are_at_hand(
-    store: Store, publisher: Publisher, log: Log, catalog: Catalog | None, spent: float | None
+@pytest.mark.parametrize(("upstream", "spent"), [(PRICED, 2.0), (UNPRICED, None)])
+async def test_a_cancelled_attempt_adds_its_estimate_where_its_price_is_known(
+    store: Store, publisher: Publisher, log: Log, upstream: Upstream, spent: float | None
 ) -> None:
     job = await claimed(store)
     holder = Holder(publisher, job.id)
     holder.start()
     holder.say("eight ch")
     assert await publisher.drain(5)
-    await cancel(job.id, store.jobs, log, Settings(), catalog)
+    await cancel(job.id, store.jobs, log, Settings(), Catalog((upstream,)))
     assert await cost(store, job.id) == spent

@@ -69,3 +69,19 @@ def test_a_limit_that_cannot_be_is_refused(
         read(tmp_path, more)
     for word in words:
         assert word in str(refused.value)
+
+
+@pytest.mark.parametrize("pattern", ["gpt-[45]*", "gpt-?o", "[go]*"])
+def test_a_pattern_of_any_kind_may_have_limits_and_prices_that_models_does_not_name(
+    tmp_path: Path, pattern: str
+) -> None:
+    more = f"""
+[upstream.model."{pattern}"]
+max_streams = 5
+[upstream.prices."{pattern}"]
+input = 1
+output = 2
+"""
+    (upstream,) = read(tmp_path, more).upstreams
+    assert upstream.model_limits("gpt-4o").max_streams == 5
+    assert upstream.price("gpt-4o") is not None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from worker.batch.request import CHAT, RESPONSES
 from worker.cli.batch.prompts import Form, plain_form, template_of
 from worker.cli.batch.source import Counted, Head, convert, copy, head_of, opened
-from worker.cli.batch.wish import Wish, batch_request, has_prompts
+from worker.cli.batch.wish import Wish, batch_request, check_limits, has_prompts
 from worker.errors import InvalidRequest
 
 MOST = 1_000
@@ -221,3 +221,20 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         opened(tmp_path / "missing"),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("max_cost", "ratio", "said"),
+    [
+        (1e13, None, "--max-cost: is 1e+13; give a number above 0 and at most 1e+12"),
+        (float("inf"), None, "--max-cost: is inf; give a number above 0 and at most 1e+12"),
+        (None, 1.5, "--max-failed-ratio: is 1.5; give a number above 0 and at most 1"),
+    ],
+)
+def test_limits_that_the_gateway_refuses_are_refused_by_the_name_of_their_option(
+    max_cost: float | None, ratio: float | None, said: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        check_limits(max_cost, ratio)
+    assert str(refused.value) == said
+    check_limits(1e12, 1.0)

@@ -73,6 +73,10 @@ def test_an_open_log_outlives_an_attempt(environment: pytest.MonkeyPatch) -> Non
         ({"lease_s": "1"}, "RENEW_S=10 leaves no second try"),
         ({"broker_url": "amqp://host"}, "BROKER_URL names a broker that cannot carry"),
         (
+            {"broker_url": "sentinel://host:26379", "redis_url": "redis://host/0"},
+            "BROKER_URL: begins with none of redis://, rediss://, redis.socket://, amqp://, amqps",
+        ),
+        (
             {"queue_type": "quorum", "redis_url": "redis://host/0"},
             "QUEUE_TYPE=quorum is for",
         ),

@@ -1,9 +1,11 @@
 """Text that every database can hold: nothing but NUL and lone surrogates is changed."""
 
+from datetime import UTC, datetime
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.text import repair, repair_document
+from worker.text import moment, repair, repair_document
 
 any_text = st.text(st.characters(categories=None) | st.sampled_from("\0\ud83d\ude00\ud800\udfff"))
 
@@ -39,3 +41,8 @@ def test_every_text_of_a_document_is_repaired_keys_too() -> None:
     assert repair_document(given) == {
         "a\ufffd": ["\U0001f600", {"b": "\ufffd"}, 1, None, True, 1.5], "c": {},
     }  # fmt: skip
+
+
+def test_a_moment_ends_in_z_and_keeps_its_microseconds() -> None:
+    assert moment(datetime(2030, 1, 31, 22, 0, 0, 123456, UTC)) == "2030-01-31T22:00:00.123456Z"
+    assert moment(None) is None

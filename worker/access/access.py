@@ -88,7 +88,10 @@ class Access:
             )
         found = await self._found(digest_of(secret))
         if found is None:
-            raise Unauthorized("this API key is unknown, revoked or expired")
+            raise Unauthorized(
+                "this API key is unknown, revoked or expired; use one that stands, or create one: "
+                "deltaworks keys create"
+            )
         return found
 
     async def _found(self, digest: str) -> Principal | None:

@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
+from worker.cli.options import Json
+
 app = typer.Typer()
 database = typer.Typer(no_args_is_help=True, help="The database's schema, and copies of it.")
 app.add_typer(database, name="db", rich_help_panel="Processes")
 
 _PROCESSES = "Processes"
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 @app.command(rich_help_panel=_PROCESSES)

@@ -7,6 +7,7 @@ import typer
 
 from worker import __version__
 from worker.cli import batch, care, policy
+from worker.cli.options import Json
 
 app = typer.Typer(
     add_completion=False,
@@ -28,7 +29,6 @@ app.add_typer(policy.app, name="policy", rich_help_panel=_PROCESSES)
 app.add_typer(upstreams, name="upstreams", rich_help_panel=_PROCESSES)
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Prompt = Annotated[str | None, typer.Argument(metavar="PROMPT", show_default=False)]
 Model = Annotated[str | None, typer.Option("--model", "-m", help="Else DELTAWORKS_MODEL.")]
 System = Annotated[str | None, typer.Option("--system", "-s", help="A system message before it.")]

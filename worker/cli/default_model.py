@@ -3,28 +3,21 @@
 import httpx
 import msgspec
 
-from worker.catalog import ANY_MODEL, Catalog, Upstream
+from worker.catalog import Catalog, Upstream, is_pattern
 from worker.errors import InvalidRequest
 from worker.settings import Settings
 from worker.upstream import open_client
+from worker.upstream.models import listed
 
 SIMULATED_MODEL = "sim"
-# How long an upstream may take to list its models.
+# How long an upstream may take to list its models: here nobody else waits for it.
 LISTING_S = 10.0
 # How many models an error names.
 NAMED = 5
 
 
-class _Model(msgspec.Struct):
-    id: str
-
-
-class _Listing(msgspec.Struct):
-    data: list[_Model]
-
-
 async def default_model(catalog: Catalog, settings: Settings) -> str:
-    """The model to ask for: the setting's, or the only one there is.
+    """The model to ask for: the setting's, or the only one that is named, or else listed.
 
     Raises:
         InvalidRequest: there are several, or nobody knows which there are.
@@ -34,7 +27,7 @@ async def default_model(catalog: Catalog, settings: Settings) -> str:
         return settings.model
     if catalog.simulated:
         return SIMULATED_MODEL
-    models = [model for model in catalog.models() if model != ANY_MODEL]
+    models = [name for name in catalog.models() if not is_pattern(name)]
     if not models:
         models = await models_listed(catalog.upstreams[0], settings.connect_timeout_s)
     if len(models) == 1:
@@ -42,27 +35,18 @@ async def default_model(catalog: Catalog, settings: Settings) -> str:
     raise InvalidRequest("--model", "is missing", f"{_remedy(models)}, or set DELTAWORKS_MODEL")
 
 
-async def ask_for_models(upstream: Upstream, connect_timeout_s: float) -> httpx.Response:
-    """The upstream's answer to `GET /models`.
+async def models_listed(upstream: Upstream, connect_timeout_s: float) -> list[str]:
+    """The models that the upstream lists and is configured for; none where it lists none.
 
     Raises:
         ConfigurationError: its key is not set.
-        httpx.HTTPError: it did not answer.
     """
-    key = upstream.api_key()
-    headers = {"authorization": f"Bearer {key}"} if key else {}
-    async with open_client(connect_timeout_s) as http:
-        url = f"{upstream.base_url.rstrip('/')}/models"
-        return await http.get(url, headers=headers, timeout=LISTING_S)
-
-
-async def models_listed(upstream: Upstream, connect_timeout_s: float) -> list[str]:
-    """The models that the upstream lists; none where it does not."""
     try:
-        answer = (await ask_for_models(upstream, connect_timeout_s)).raise_for_status()
-        return [model.id for model in msgspec.json.decode(answer.content, type=_Listing).data]
-    except (httpx.HTTPError, msgspec.DecodeError):
+        async with open_client(connect_timeout_s) as http:
+            models = await listed(upstream, http, LISTING_S)
+    except (httpx.HTTPError, msgspec.MsgspecError):
         return []
+    return [model.id for model in models if upstream.serves(model.id)]
 
 
 def _remedy(models: list[str]) -> str:

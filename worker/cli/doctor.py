@@ -11,7 +11,7 @@ from rich.text import Text
 from worker.cli.checks import CHECKS, Check, Finding, Level
 from worker.cli.checks.upstreams import asked
 from worker.cli.exits import ExitCode
-from worker.cli.jobs import print_json
+from worker.cli.screen import print_json
 from worker.errors import InvalidRequest
 from worker.logs import log_as_command
 from worker.store import complaint

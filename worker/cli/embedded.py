@@ -14,17 +14,21 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from worker import __version__, catalog, secret_files
+from worker.client.target import API_KEY, BASE_URL
 from worker.engines import Membership, join_process
 from worker.settings import Settings
 
 WORKER, GATEWAY = "worker", "gateway"
 METRICS_PORT = "DELTAWORKS_METRICS_PORT"
-# Variables of these names decide what the worker does; the model is the command line's own.
+# Variables of these names decide what the worker does; the model is the command line's own, and
+# where a gateway is, and its key, are for programs that ask one.
 PREFIXES = ("DELTAWORKS_", "OPENAI_")
 # And what `batch watch` tells its command at the end of a batch is no setting.
 BATCH = "DELTAWORKS_BATCH_"
 BATCH_TOLD = ("ID", "STATUS", "COMPLETED", "FAILED")
-LEFT_OUT = frozenset({"DELTAWORKS_MODEL", *(f"{BATCH}{name}" for name in BATCH_TOLD)})
+LEFT_OUT = frozenset(
+    {"DELTAWORKS_MODEL", BASE_URL, API_KEY, *(f"{BATCH}{name}" for name in BATCH_TOLD)}
+)
 
 
 def join_worker(settings: Settings) -> Membership:

@@ -5,16 +5,14 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from worker.cli.exits import ExitCode
-from worker.cli.jobs import print_json
+from worker.cli.screen import print_json
+from worker.cli.tables import print_rows
 from worker.errors import InvalidRequest
 from worker.logs import log_as_command
 from worker.runtime import Client, open_client_runtime
 from worker.store import Present
+from worker.text import moment
 
 COLUMNS = ("worker", "state", "jobs", "bulk slots")
 # How often it is asked who is still there.
@@ -27,13 +25,8 @@ def show(*, json: bool) -> int:
     found = asyncio.run(_all())
     if json:
         print_json([_document(each) for each in found])
-    elif sys.stdout.isatty():
-        table = Table(*COLUMNS)
-        for each in found:
-            table.add_row(*(Text(cell) for cell in _row(each)))
-        Console().print(table)
     else:
-        sys.stdout.writelines(f"{_line(each)}\n" for each in found)
+        print_rows(COLUMNS, map(_row, found), map(_line, found))
     return ExitCode.COMPLETED
 
 
@@ -116,7 +109,7 @@ def _document(process: Present) -> dict[str, object]:
         "state": _state(process),
         "jobs": process.jobs,
         "bulk_slots": process.bulk_slots,
-        "drain_at": process.drain_at and process.drain_at.isoformat(timespec="seconds"),
+        "drain_at": moment(process.drain_at),
     }
 
 

@@ -3,9 +3,9 @@
 import logging
 from pathlib import Path
 
-from worker.cli.sockets import allow_many_sockets
 from worker.gateway.serving import serve as serve_until_told
 from worker.logs import log_as_process
+from worker.sockets import allow_many_sockets
 from worker.tracing import set_up
 
 logger = logging.getLogger(__name__)

@@ -4,8 +4,6 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-import msgspec
-
 from models import Attempt, Job, JobState
 from worker import settings
 from worker.cancellation import cancel as cancel_job
@@ -13,7 +11,7 @@ from worker.cli.attempts import print_attempts
 from worker.cli.default_model import default_model
 from worker.cli.document import Request, document
 from worker.cli.exits import ExitCode
-from worker.cli.screen import printable
+from worker.cli.screen import print_json, printable
 from worker.cli.summary import why
 from worker.job_object import job_object, live_job_object
 from worker.logs import log_as_command
@@ -85,12 +83,6 @@ async def with_model(client: Client, asked: dict[str, object]) -> dict[str, obje
         return asked
     model = await default_model(client.catalog, client.settings)
     return {**asked, "request": {**body, "model": model}}
-
-
-def print_json(document: object) -> None:
-    """One JSON document as a line on standard output."""
-    sys.stdout.buffer.write(msgspec.json.encode(document) + b"\n")
-    sys.stdout.buffer.flush()
 
 
 async def _submit(asked: dict[str, object]) -> Job:

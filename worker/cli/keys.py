@@ -8,18 +8,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from models import ApiKey
 from worker.access import Scope, digest_of, new_key
-from worker.cli.jobs import print_json
+from worker.cli.screen import print_json
+from worker.cli.tables import joined, print_rows
 from worker.errors import InvalidRequest
 from worker.logs import log_as_command
 from worker.runtime import open_client_runtime
+from worker.text import moment
 
 TENANT = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+# A hundred years: what is longer is a slip.
+MOST_DAYS = 36_500
 COLUMNS = ("id", "name", "tenant", "ends in", "scopes", "models", "a minute", "created", "state")
 
 
@@ -58,13 +59,9 @@ def show(*, json: bool) -> int:
     found = asyncio.run(_all())
     if json:
         print_json([_document(key) for key in found])
-    elif sys.stdout.isatty():
-        table = Table(*COLUMNS)
-        for key in found:
-            table.add_row(*(Text(cell) for cell in _row(key)))
-        Console().print(table)
     else:
-        sys.stdout.writelines(f"{', '.join(cell for cell in _row(key) if cell)}\n" for key in found)
+        rows = [_row(key) for key in found]
+        print_rows(COLUMNS, rows, joined(rows))
     return 0
 
 
@@ -92,8 +89,9 @@ def _key(wish: Wish, secret: str) -> ApiKey:
     for scope in wish.scopes or ():
         if scope not in set(Scope):
             raise InvalidRequest("--scope", f"is {scope[:40]!r}", f"use {' or '.join(Scope)}")
-    if wish.days is not None and not 0 < wish.days <= 36_500:
-        raise InvalidRequest("--days", f"is {wish.days:g}", "give a number above 0")
+    if wish.days is not None and not 0 < wish.days <= MOST_DAYS:
+        remedy = f"give a number above 0 and at most {MOST_DAYS:,}, or leave it out"
+        raise InvalidRequest("--days", f"is {wish.days:g}", remedy)
     now = datetime.now(UTC)
     return ApiKey(
         id=f"key_{secrets.token_hex(8)}",
@@ -141,9 +139,9 @@ def _document(key: ApiKey) -> dict[str, object]:
         "scopes": key.scopes,
         "models": key.models,
         "requests_per_minute": key.requests_per_minute,
-        "created_at": _moment(key.created_at),
-        "expires_at": _moment(key.expires_at),
-        "revoked_at": _moment(key.revoked_at),
+        "created_at": moment(key.created_at),
+        "expires_at": moment(key.expires_at),
+        "revoked_at": moment(key.revoked_at),
         "state": _state(key),
     }
 
@@ -157,10 +155,6 @@ def _row(key: ApiKey) -> list[str]:
         " ".join(key.scopes),
         " ".join(key.models or ()),
         str(key.requests_per_minute or ""),
-        _moment(key.created_at) or "",
+        moment(key.created_at.replace(microsecond=0)),
         _state(key),
     ]
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat(timespec="seconds")

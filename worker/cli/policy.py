@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from worker.cli.options import Json
+
 if TYPE_CHECKING:
     from worker.policy import Row
 
 app = typer.Typer(no_args_is_help=True, help="What happens after an upstream's error.")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+COLUMNS = ("errors", "action", "at most", "cool-down", "fallback", "written in")
 File = Annotated[
     Path | None,
     typer.Option("--file", "-f", envvar="DELTAWORKS_POLICY_FILE", help="On top of the packaged."),
@@ -21,17 +23,15 @@ File = Annotated[
 @app.command()
 def show(file: File = None, json: Json = False) -> None:
     """Show the policy: the packaged table with your file on top."""
+    from worker.cli.screen import print_json
+    from worker.cli.tables import print_rows
     from worker.policy import Policy
 
     rows = list(Policy.load(file).rows.values())
     if json:
-        _print_json([row.document() for row in rows])
-    elif sys.stdout.isatty():
-        _print_table(rows)
+        print_json([row.document() for row in rows])
     else:
-        for row in rows:
-            terms = " ".join(f"{name}={_plain(value)}" for name, value in row.terms().items())
-            typer.echo(f"{row.name} {terms} ({row.origin})")
+        print_rows(COLUMNS, map(_cells, rows), map(_line, rows), bare=True)
 
 
 @app.command()
@@ -50,7 +50,7 @@ def explain(  # noqa: PLR0913, PLR0917 - one for each option
 ) -> None:
     """Explain what would happen after a response: the wait, what it costs, and by which row."""
     from worker.classify import classify_response
-    from worker.cli.screen import printable
+    from worker.cli.screen import print_json, printable
     from worker.errors import InvalidRequest
     from worker.policy import Budgets, Policy
     from worker.policy import explain as explained
@@ -62,7 +62,7 @@ def explain(  # noqa: PLR0913, PLR0917 - one for each option
     error = classify_response(status, _headers(header or []), content, host=host)
     explanation = explained(policy, error, Budgets(failures, throttles), lane)
     if json:
-        _print_json(explanation.document())
+        print_json(explanation.document())
     else:
         typer.echo("\n".join(printable(sentence) for sentence in explanation.sentences()))
 
@@ -80,29 +80,21 @@ def _headers(lines: list[str]) -> dict[str, str]:
     return headers
 
 
-def _print_json(document: object) -> None:
-    import msgspec
+def _cells(row: "Row") -> tuple[str, ...]:
+    retried = row.action == "retry"
+    return (
+        row.name,
+        _action(row),
+        f"{row.most} {row.counts}" if retried and row.counts != "nothing" else "",
+        row.cool_down if row.cool_down != "none" else "",
+        "yes" if row.fallback else "",
+        f"{Path(row.origin.file or 'packaged').name}:{row.origin.line}",
+    )
 
-    typer.echo(msgspec.json.encode(document))
 
-
-def _print_table(rows: "list[Row]") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    columns = ("errors", "action", "at most", "cool-down", "fallback", "written in")
-    table = Table(*columns, box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for row in rows:
-        retried = row.action == "retry"
-        table.add_row(
-            row.name,
-            _action(row),
-            f"{row.most} {row.counts}" if retried and row.counts != "nothing" else "",
-            row.cool_down if row.cool_down != "none" else "",
-            "yes" if row.fallback else "",
-            f"{Path(row.origin.file or 'packaged').name}:{row.origin.line}",
-        )
-    Console(highlight=False).print(table)
+def _line(row: "Row") -> str:
+    terms = " ".join(f"{name}={_plain(value)}" for name, value in row.terms().items())
+    return f"{row.name} {terms} ({row.origin})"
 
 
 def _action(row: "Row") -> str:

@@ -16,13 +16,13 @@ from celery.signals import after_task_publish, worker_ready, worker_shutting_dow
 from models import Lane
 from worker import settings
 from worker.app import SUBMIT, SWEEP, app
-from worker.cli.sockets import allow_many_sockets
 from worker.cli.surveying import surveying_process
 from worker.errors import InvalidRequest
 from worker.logs import log_as_process
 from worker.pool import Pool
 from worker.process import process
 from worker.runtime import survey
+from worker.sockets import allow_many_sockets
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from models import schema
 from worker import settings
-from worker.cli.jobs import print_json
+from worker.cli.screen import print_json
 from worker.endpoints import embedded_database
 from worker.logs import log_as_command
 from worker.store import asynchronous_url, back_up

@@ -4,6 +4,7 @@ import re
 import sys
 from typing import TextIO
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
@@ -14,6 +15,12 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 def printable(text: str) -> str:
     """The text as a terminal may get it: no control characters but tab and line feed."""
     return _CONTROLS.sub("\ufffd", text.replace("\r\n", "\n"))
+
+
+def print_json(document: object) -> None:
+    """One JSON document as a line on standard output."""
+    sys.stdout.buffer.write(msgspec.json.encode(document) + b"\n")
+    sys.stdout.buffer.flush()
 
 
 class Screen:

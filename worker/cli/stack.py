@@ -25,7 +25,7 @@ from worker.cli.embedded import (
     log_of,
 )
 from worker.cli.exits import ExitCode
-from worker.cli.jobs import print_json
+from worker.cli.screen import print_json
 from worker.engines import Membership
 from worker.errors import EngineFailed
 from worker.logs import log_as_command

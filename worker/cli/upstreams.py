@@ -4,14 +4,10 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from models import Suspension
 from worker.catalog import ANY_MODEL, Upstream
-from worker.cli.jobs import print_json
-from worker.cli.screen import printable
+from worker.cli.screen import print_json
+from worker.cli.tables import joined, print_rows
 from worker.errors import ConfigurationError
 from worker.limiter import Limiter, Scope, State
 from worker.logs import log_as_command
@@ -26,14 +22,9 @@ def show(*, json: bool) -> int:
     found = asyncio.run(_look())
     if json:
         print_json([_document(*each) for each in found])
-    elif sys.stdout.isatty():
-        table = Table(*COLUMNS)
-        for each in found:
-            table.add_row(*(Text(cell) for cell in _row(*each)))
-        Console().print(table)
     else:
-        for each in found:
-            sys.stdout.write(", ".join(cell for cell in _row(*each) if cell) + "\n")
+        rows = [_row(*each) for each in found]
+        print_rows(COLUMNS, rows, joined(rows))
     return 0
 
 
@@ -90,7 +81,7 @@ def _row(upstream: Upstream, against: Sequence[Suspension], state: State | None)
         upstream.name,
         upstream.base_url,
         " ".join(upstream.models),
-        printable("; ".join(_sentence(each) for each in against) or _pace(state)),
+        "; ".join(_sentence(each) for each in against) or _pace(state),
         str(state.open_streams) if state else "",
         _learned(state),
     )

@@ -78,8 +78,9 @@ class Client:
         Args:
             request: the body; `stream` need not be given, every job is streamed.
             fields: the other fields of a job request: `id`, `idempotency_key`, `lane`,
-                `scheduled_at`, `deadline_at`, `metadata`. Without a key of the caller's one is
-                made, so that this call makes one job however often it has to be sent.
+                `scheduled_at`, `deadline_at`, `metadata`, `webhook`. Without a key of the
+                caller's one is made, so that this call makes one job however often it has to be
+                sent.
 
         Returns:
             The job object. Nothing waits for the job to run.

@@ -18,6 +18,7 @@ from worker.gateway.gateway import Gateway
 from worker.gateway.listing import limit_of
 from worker.gateway.refusals import refusal_of
 from worker.job_object import job_object, live_job_object
+from worker.request import shown
 from worker.store import Listing
 
 # How many jobs one call may submit.
@@ -47,7 +48,7 @@ async def _submit_many(
 ) -> Response:
     jobs = document["jobs"]
     if not isinstance(jobs, list) or not 0 < len(jobs) <= MOST_SUBMITTED:
-        raise InvalidRequest("jobs", "is no list of that many", f"give 1 to {MOST_SUBMITTED:,}")
+        raise InvalidRequest("jobs", f"is {shown(jobs)}", f"give a list of 1 to {MOST_SUBMITTED:,}")
     if len(document) > 1:
         other = next(name for name in document if name != "jobs")
         raise InvalidRequest(other[:40], "stands beside jobs", "put it into each of them")
@@ -140,7 +141,7 @@ async def token(request: Request) -> Response:
     document = await object_of(request) if request.headers.get("content-type") else {}
     life_s = document.get("expires_in_s", TOKEN_S)
     if type(life_s) not in (int, float) or not 1 <= float(str(life_s)) <= MOST_TOKEN_S:
-        raise InvalidRequest("expires_in_s", "is no such time", f"give 1 to {MOST_TOKEN_S}")
+        raise InvalidRequest("expires_in_s", f"is {shown(life_s)}", f"give 1 to {MOST_TOKEN_S}")
     signed, expires = gateway.tokens.sign(job.id, float(str(life_s)))
     url = f"/v1/jobs/{job.id}/events?token={signed}"
     return json_answer({"object": "token", "token": signed, "expires_at": expires, "url": url})

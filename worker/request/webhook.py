@@ -5,6 +5,7 @@ import msgspec
 from worker.addresses import is_public
 from worker.errors import InvalidRequest
 from worker.request.values import shown
+from worker.settings import Settings
 from worker.text import repair
 
 MOST_URL = 2048
@@ -21,6 +22,11 @@ class WebhookTerms(msgspec.Struct, frozen=True):
 
     signed: bool = False
     private: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> "WebhookTerms":
+        """What it may be by a process's settings."""
+        return cls(signed=settings.webhook_secret is not None, private=settings.webhook_private)
 
 
 def webhook_of(given: object, terms: WebhookTerms) -> str | None:

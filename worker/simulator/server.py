@@ -1,7 +1,6 @@
 """The simulator as a server: routes, conversations, start and stop."""
 
 import asyncio
-import resource
 import secrets
 import signal
 import time
@@ -21,6 +20,7 @@ from worker.simulator.record import Entry, Record
 from worker.simulator.request import ChatRequest, parse_request
 from worker.simulator.script import ALIASES, Plan, UnknownModel, parse_model
 from worker.simulator.steps import Steps, document
+from worker.sockets import allow_many_sockets
 
 OWNER = "deltaworks-simulator"
 
@@ -220,7 +220,7 @@ def serve(
     Raises:
         OSError: the address is taken, or `record_path` cannot be written.
     """
-    _allow_many_sockets()
+    allow_many_sockets()
     simulator = Simulator(
         record_path=record_path,
         requests_per_minute=requests_per_minute,
@@ -229,11 +229,6 @@ def serve(
         record_limit=record_limit,
     )
     uvloop.run(_serve_until_stopped(simulator, host, port, ready))
-
-
-def _allow_many_sockets() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve_until_stopped(

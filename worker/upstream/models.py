@@ -7,7 +7,7 @@ import time
 import httpx
 import msgspec
 
-from worker.catalog import Catalog, Upstream
+from worker.catalog import Catalog, Upstream, is_pattern
 from worker.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,8 @@ class Models:
         return list(reversed(found.values()))
 
     async def _of(self, upstream: Upstream) -> list[Model]:
-        named = [Model(name, owned_by=upstream.name) for name in upstream.models if _exact(name)]
+        exact = [name for name in upstream.models if not is_pattern(name)]
+        named = [Model(name, owned_by=upstream.name) for name in exact]
         if len(named) == len(upstream.models):
             return named
         listed = [model for model in await self._asked(upstream) if upstream.serves(model.id)]
@@ -67,29 +68,48 @@ class Models:
         if time.monotonic() < until:
             return models
         try:
-            models = await self._ask(upstream)
-        except (httpx.HTTPError, msgspec.MsgspecError, ConfigurationError, TimeoutError) as error:
+            models = await listed(upstream, self._http)
+        except (httpx.HTTPError, msgspec.MsgspecError, ConfigurationError) as error:
             # The last list is better than none.
             logger.warning("upstream %s: lists no models: %s", upstream.name, type(error).__name__)
         self._listed[upstream.name] = time.monotonic() + TRUSTED_S, models
         return models
 
-    async def _ask(self, upstream: Upstream) -> list[Model]:
-        key = upstream.api_key()
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        async with asyncio.timeout(PATIENCE_S):
-            response = await self._http.get(f"{upstream.base_url}/models", headers=headers)
-        response.raise_for_status()
-        found = msgspec.json.decode(response.content, type=_List).data
-        return [
-            Model(
-                listed.id,
-                created=int(listed.created or UNKNOWN_AGE),
-                owned_by=listed.owned_by or upstream.name,
-            )
-            for listed in found
-        ]
+
+async def ask_for_models(
+    upstream: Upstream, http: httpx.AsyncClient, patience_s: float = PATIENCE_S
+) -> httpx.Response:
+    """The upstream's answer to `GET /models`.
+
+    Raises:
+        ConfigurationError: its key is not set.
+        httpx.HTTPError: it did not answer, or not within `patience_s` seconds.
+    """
+    key = upstream.api_key()
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    try:
+        async with asyncio.timeout(patience_s):
+            return await http.get(f"{upstream.base_url}/models", headers=headers)
+    except TimeoutError:  # what arrives byte by byte keeps within every timeout of httpx
+        raise httpx.ReadTimeout(f"no answer within {patience_s:g} s") from None
 
 
-def _exact(pattern: str) -> bool:
-    return not any(sign in pattern for sign in "*?[")
+async def listed(
+    upstream: Upstream, http: httpx.AsyncClient, patience_s: float = PATIENCE_S
+) -> list[Model]:
+    """The models that the upstream lists, whether it is configured for them or not.
+
+    Raises:
+        ConfigurationError: its key is not set.
+        httpx.HTTPError, msgspec.MsgspecError: it lists none.
+    """
+    answer = (await ask_for_models(upstream, http, patience_s)).raise_for_status()
+    found = msgspec.json.decode(answer.content, type=_List).data
+    return [
+        Model(
+            each.id,
+            created=int(each.created or UNKNOWN_AGE),
+            owned_by=each.owned_by or upstream.name,
+        )
+        for each in found
+    ]

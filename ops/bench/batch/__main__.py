@@ -19,7 +19,7 @@ from ops.bench.batch.page import Found
 from ops.bench.costs.prompts import EMPTY
 from ops.bench.costs.scene import POSTGRESQL, SQLITE
 from ops.bench.page import hand_in
-from ops.bench.processes import allow_many_sockets
+from worker.sockets import allow_many_sockets
 
 DATABASES = (SQLITE, POSTGRESQL)
 KINDS = ("held", "pipeline", "beside", "capped")

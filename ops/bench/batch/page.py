@@ -10,7 +10,7 @@ from ops.bench.batch import beside, capped, held, pipeline
 from ops.bench.growth import exponent
 from ops.bench.machine import machine
 from ops.bench.reported import Bar, Report
-from ops.bench.tables import grouped, middle, spread
+from ops.bench.tables import grouped, middle, spread, table
 
 PACKAGES = (
     "celery", "kombu", "redis", "hiredis", "sqlalchemy", "aiosqlite", "psycopg", "httpx", "msgspec",
@@ -94,15 +94,17 @@ def _pipeline_bars(database: str, runs: Sequence[pipeline.Result]) -> Iterator[B
 
 
 def _pipeline(found: Found) -> list[str]:
-    rows = [
+    said = (
         "Rows of a batch whose upstream answers one token at once, from the batch's creation to "
         "its files of\nresults, on one worker and one beat. `waited` is the share of that time in "
         "which the worker was ready\nto run and others had the cores. Redis's memory is the most "
-        "used in the run, less what was used before:\n",
-        "| database | rows | rows/s | read s | run s | written s | waited | Redis KB | a row "
-        "| keys left |",
-        "|" + " --- |" * 10,
-    ]
+        "used in the run, less what was used before:\n"
+    )
+    heads = [
+        "database", "rows", "rows/s", "read s", "run s", "written s", "waited", "Redis KB", "a row",
+        "keys left",
+    ]  # fmt: skip
+    rows = []
     for (database, count), runs in grouped(found.pipeline, lambda r: (r.database, r.rows)).items():
         kb = middle(runs, lambda r: r.redis_kb)
         cells = [
@@ -113,16 +115,17 @@ def _pipeline(found: Found) -> list[str]:
             f"{middle(runs, lambda r: r.waited):.0%}",
             f"{kb:,.0f}", f"{kb / count:.2f}", f"{max(r.keys for r in runs)}",
         ]  # fmt: skip
-        rows.append("| " + " | ".join(cells) + " |")
-    rows += ["", "Memory, the most of any one process of each kind, in MB:\n"]
-    return rows + _by_process(found, "MB", lambda r: r.memory_mb)
+        rows.append(cells)
+    memory = _by_process(found, "MB", lambda r: r.memory_mb)
+    then = "Memory, the most of any one process of each kind, in MB:\n"
+    return [said, *table(heads, rows), "", then, *memory]
 
 
 def _parts(found: Found) -> list[str]:
-    rows = ["Microseconds of CPU (user and system) a row, by process. The simulator's is not"]
-    rows += ["counted; SQLite's is the worker's:\n"]
-    rows += _by_process(found, "us", lambda r: r.cpu_us)
-    rows += [
+    lines = ["Microseconds of CPU (user and system) a row, by process. The simulator's is not"]
+    lines += ["counted; SQLite's is the worker's:\n"]
+    lines += _by_process(found, "us", lambda r: r.cpu_us)
+    lines += [
         "",
         "Beside it the parts, each measured by itself in the same run and at its pace, in "
         "microseconds of CPU\na row: an empty task on the same pool and the send of its message, "
@@ -130,10 +133,11 @@ def _parts(found: Found) -> list[str]:
         "exchange; the database statements, in groups as large\nas they were in the run, the "
         "database server's part included. What is in no part: the log and its\nevents, the "
         "limiter, leases, records, and Redis's time for them:\n",
-        "| database | all processes | sum of parts | times | task | send | Redis | exchange "
-        "| insert | release | claim | end |",
-        "|" + " --- |" * 12,
     ]
+    statements = ["insert", "release", "claim", "end"]
+    heads = ["database", "all processes", "sum of parts", "times", "task", "send", "Redis"]
+    heads += ["exchange", *statements]
+    rows = []
     for database, runs in grouped(found.pipeline, lambda r: r.database).items():
         cells = [
             database, f"**{spread(runs, lambda r: r.row_us, ',.0f')}**",
@@ -144,16 +148,15 @@ def _parts(found: Found) -> list[str]:
             f"{middle(runs, lambda r: r.parts.broker):.0f}",
             f"{middle(runs, lambda r: r.parts.exchange):.0f}",
         ]  # fmt: skip
-        for name in ("insert", "release", "claim", "end"):
+        for name in statements:
             us = middle(runs, lambda r, name=name: r.parts.statements[name])  # type: ignore[misc]
             cells.append(f"{us:.0f}")
-        rows.append("| " + " | ".join(cells) + " |")
-    return rows
+        rows.append(cells)
+    return [*lines, *table(heads, rows)]
 
 
 def _together(found: Found) -> list[str]:
-    rows = ["How many rows went together, on average:\n"]
-    rows += ["| database | a wake-up | a release | a claim | an end |", "|" + " --- |" * 5]
+    rows = []
     for database, runs in grouped(found.pipeline, lambda r: r.database).items():
         each = [
             middle(runs, lambda r: r.counts.woken / max(r.counts.wakes, 1)),
@@ -161,19 +164,22 @@ def _together(found: Found) -> list[str]:
             middle(runs, lambda r: r.counts.claimed / max(r.counts.claims, 1)),
             middle(runs, lambda r: r.counts.ended / max(r.counts.ends, 1)),
         ]
-        rows.append(f"| {database} | " + " | ".join(f"{many:.1f}" for many in each) + " |")
-    return rows
+        rows.append([database, *(f"{many:.1f}" for many in each)])
+    heads = ["database", "a wake-up", "a release", "a claim", "an end"]
+    return ["How many rows went together, on average:\n", *table(heads, rows)]
 
 
 def _held(found: Found) -> list[str]:
-    rows = [
+    said = (
         "In the first run: files read in, validated, to held rows, by one process; then dispatches "
         f"of {held.RELEASED}\nrows at most out of so many held ones (`store.dispatching.release`), "
-        "which were ended after each:\n",
-        "| database | rows | rows/s | us of CPU a row | MB before | MB at most | ms a dispatch "
-        "| lowest | highest | ms of CPU |",
-        "|" + " --- |" * 10,
-    ]
+        "which were ended after each:\n"
+    )
+    heads = [
+        "database", "rows", "rows/s", "us of CPU a row", "MB before", "MB at most",
+        "ms a dispatch", "lowest", "highest", "ms of CPU",
+    ]  # fmt: skip
+    rows = []
     for (database, count), runs in _by_size(found).items():
         cells = [
             database, f"{count:,}", f"**{spread(runs, lambda r: r.rows_per_s, ',.0f')}**",
@@ -184,18 +190,18 @@ def _held(found: Found) -> list[str]:
             f"{min(r.lowest_ms for r in runs):.1f}", f"{max(r.highest_ms for r in runs):.1f}",
             f"{middle(runs, lambda r: r.cpu_ms):.1f}",
         ]  # fmt: skip
-        rows.append("| " + " | ".join(cells) + " |")
-    return rows
+        rows.append(cells)
+    return [said, *table(heads, rows)]
 
 
 def _beside(found: Found) -> list[str]:
-    rows = [
+    said = (
         "Milliseconds from the call that submits an interactive job to its `started` event at who "
         "submitted it,\none job at a time, medians; alone, and beside a batch with rows for every "
-        "slot:\n",
-        "| database | beside | jobs | alone | beside it | later | of the batch, rows/s |",
-        "|" + " --- |" * 7,
-    ]
+        "slot:\n"
+    )
+    heads = ["database", "beside", "jobs", "alone", "beside it", "later", "of the batch, rows/s"]
+    rows = []
     for (database, kind), runs in grouped(found.beside, _kind).items():
         cells = [
             database, kind, f"{sum(len(r.beside_ms) for r in runs)}",
@@ -203,40 +209,40 @@ def _beside(found: Found) -> list[str]:
             f"**{spread(runs, lambda r: r.difference, '.1f')}**",
             f"{middle(runs, lambda r: r.rows_per_s):.0f}",
         ]  # fmt: skip
-        rows.append("| " + " | ".join(cells) + " |")
-    return rows
+        rows.append(cells)
+    return [said, *table(heads, rows)]
 
 
 def _capped(found: Found) -> list[str]:
-    rows = [
+    said = (
         f"A batch of {capped.ROWS:,} rows of {', '.join(map(str, capped.TOKENS))} tokens with "
         f"`max_cost` {capped.CAP:g}, {capped.CONCURRENCY} at once, until it pauses and\nnothing "
-        "runs any more:\n",
-        "| database | cap | cost | dearest row | rows run | paused for |",
-        "|" + " --- |" * 6,
-    ]
+        "runs any more:\n"
+    )
+    heads = ["database", "cap", "cost", "dearest row", "rows run", "paused for"]
+    rows = []
     for database, runs in grouped(found.capped, lambda r: r.database).items():
         cells = [
             database, f"{runs[0].cap:g}", f"**{spread(runs, lambda r: r.cost, '.4f')}**",
             f"{max(r.dearest for r in runs):.4f}", f"{middle(runs, lambda r: r.ended):.0f}",
             ", ".join(sorted({r.reason for r in runs})),
         ]  # fmt: skip
-        rows.append("| " + " | ".join(cells) + " |")
-    return rows
+        rows.append(cells)
+    return [said, *table(heads, rows)]
 
 
 def _by_process(
     found: Found, unit: str, of: Callable[[pipeline.Result], dict[str, float]]
 ) -> list[str]:
     names = list(dict.fromkeys(name for result in found.pipeline for name in of(result)))
-    rows = [f"| database | {' | '.join(names)} |", "|" + " --- |" * (len(names) + 1)]
+    rows = []
     for database, runs in grouped(found.pipeline, lambda r: r.database).items():
         cells = [database]
         for name in names:
             us = [of(run)[name] for run in runs if name in of(run)]
             cells.append(f"{spread(us, float, ',.0f')} {unit}" if us else "")
-        rows.append("| " + " | ".join(cells) + " |")
-    return rows
+        rows.append(cells)
+    return table(["database", *names], rows)
 
 
 def _kind(result: beside.Result) -> tuple[str, str]:

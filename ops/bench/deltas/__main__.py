@@ -20,8 +20,8 @@ import httpx
 from ops.bench.deltas import page
 from ops.bench.deltas.alternatives import Proxy, Raw, Recipe, Sdk
 from ops.bench.deltas.measurement import Load, Result, measure
-from ops.bench.processes import allow_many_sockets
 from ops.bench.systems import Deltaworks, System
+from worker.sockets import allow_many_sockets
 
 # Deltas a second in each stream.
 RATE = 50.0

@@ -12,7 +12,7 @@ from ops.bench.growth import exponent
 from ops.bench.machine import machine
 from ops.bench.peers.environment import versions
 from ops.bench.reported import Bar, Report
-from ops.bench.tables import grouped, middle
+from ops.bench.tables import grouped, middle, table
 
 OURS, LIMIT, FLOOR = "deltaworks", "raw asyncio reader", "raw uvloop reader"
 RECIPE, PROXY = "celery recipe", "litellm proxy"
@@ -105,7 +105,7 @@ def _table(groups: Groups) -> str:
     names = ["streams", "deltas/s each", "system", "us a delta", "times raw asyncio"]
     names += ["times raw uvloop", "whole", "deltas/s", "written/s", "in one", "core", "waited"]
     names += ["Redis us", "latency ms median, p99", "control median, p99"]
-    rows = [names, ["---"] * len(names)]
+    rows = []
     for (system, load), found in sorted(groups.items(), key=_by_load):
         opened = min(result.opened for result in found)
         streams = f"{load.streams:,}"
@@ -126,7 +126,7 @@ def _table(groups: Groups) -> str:
             f"{middle(found, lambda r: r.redis_us):g}" if _publishes(system) else "",
             *_latencies(found),
         ])  # fmt: skip
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return "\n".join(table(names, rows))
 
 
 def _by_load(group: tuple[tuple[str, Load], list[Result]]) -> tuple[float, int, str]:
@@ -172,7 +172,8 @@ def _sustained(results: Sequence[Result]) -> float | None:
 
 
 def _saturation(groups: Groups, sustained: float | None) -> str:
-    rows = ["| system | carried, deltas/s | saturated at | then, deltas/s |", "|" + " --- |" * 4]
+    heads = ["system", "carried, deltas/s", "saturated at", "then, deltas/s"]
+    rows = []
     for system in dict.fromkeys(name for name, _ in groups):
         loads = {load: found for (name, load), found in groups.items() if name == system}
         kept = [found for found in loads.values() if all(result.kept_up for result in found)]
@@ -185,19 +186,21 @@ def _saturation(groups: Groups, sustained: float | None) -> str:
             cells[-1] += ", the simulator is"
         then = middle(loads[first], lambda r: r.deltas_per_s) if first else None
         cells.append(f"{then:,.0f}" if then is not None else "")
-        rows.append("| " + " | ".join(cells) + " |")
+        rows.append(cells)
+    lines = table(heads, rows)
     if sustained is not None:
-        rows += ["", f"One worker process sustained {sustained:,.0f} deltas/s on its core."]
-    return "\n".join(rows)
+        lines += ["", f"One worker process sustained {sustained:,.0f} deltas/s on its core."]
+    return "\n".join(lines)
 
 
 def _growth(groups: Groups) -> str:
-    rows = ["| us a delta grow with | exponent |", "| --- | --- |"]
+    rows = []
     for system in (OURS, LIMIT, FLOOR):
         points = _points(groups, system)
         if (found := exponent(points)) is not None:
             few, many = points[0][0], points[-1][0]
-            rows.append(f"| {system}: streams of {RATE:g} each, {few:,} to {many:,} | {found:g} |")
+            name = f"{system}: streams of {RATE:g} each, {few:,} to {many:,}"
+            rows.append([name, f"{found:g}"])
     few_many = [
         (load.streams, middle(groups[OURS, load], lambda r: r.cpu_us))
         for load in (FEW, MANY)
@@ -205,8 +208,8 @@ def _growth(groups: Groups) -> str:
     ]
     if (found := exponent(few_many)) is not None:
         name = f"{OURS}: streams, at {FEW.asked_per_s:,.0f} deltas/s in all"
-        rows.append(f"| {name}, {FEW.streams:,} to {MANY.streams:,} | {found:g} |")
-    return "\n".join(rows)
+        rows.append([f"{name}, {FEW.streams:,} to {MANY.streams:,}", f"{found:g}"])
+    return "\n".join(table(["us a delta grow with", "exponent"], rows))
 
 
 def _points(groups: Groups, system: str) -> list[tuple[float, float]]:

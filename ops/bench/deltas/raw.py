@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import msgspec
 import uvloop
 
-from ops.bench.processes import allow_many_sockets
 from ops.bench.upstream import MESSAGES
+from worker.sockets import allow_many_sockets
 
 # While as many are being opened, none of them is read.
 AT_ONCE = 20

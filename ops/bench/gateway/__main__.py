@@ -15,7 +15,7 @@ from ops.bench.gateway import fanout, page, relayed
 from ops.bench.gateway.page import STREAMS
 from ops.bench.gateway.systems import Direct, Gateway, LiteLLM, Relay
 from ops.bench.page import hand_in
-from ops.bench.processes import allow_many_sockets
+from worker.sockets import allow_many_sockets
 
 # Where it only has to work: readers, jobs and deltas a second; and streams.
 QUICK_LOADS, QUICK_STREAMS = ((100, 10, fanout.RATE),), [20]

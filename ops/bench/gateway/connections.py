@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from ops.bench.processes import allow_many_sockets
+from worker.sockets import allow_many_sockets
 
 # How many connect at a time.
 AT_ONCE = 100

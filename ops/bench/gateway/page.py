@@ -8,7 +8,7 @@ from ops.bench import chart
 from ops.bench.gateway import fanout, relayed
 from ops.bench.machine import machine
 from ops.bench.reported import Bar, Report
-from ops.bench.tables import grouped, middle
+from ops.bench.tables import grouped, middle, table
 
 PACKAGES = ("starlette", "uvicorn", "httptools", "uvloop", "redis", "hiredis", "msgspec")
 PEER_PACKAGES = ("litellm", "fastapi", "uvicorn", "openai")
@@ -47,14 +47,16 @@ def _costs(groups: dict[tuple[int, str], list[relayed.Result]]) -> str:
 
 
 def _fanout(groups: dict[tuple[int, int], list[fanout.Result]]) -> list[str]:
-    rows = [
+    said = (
         "Readers of live events on one gateway process with a core of its own; medians of the runs."
         "\n`right` are those whose text is the saved one and whose ids rise without a repetition:"
-        "\n",
-        "| readers | jobs | right, of all runs | events/s | us an event | events/s a core | core "
-        "| KB an idle reader |",
-        "|" + " --- |" * 8,
-    ]
+        "\n"
+    )
+    heads = [
+        "readers", "jobs", "right, of all runs", "events/s", "us an event", "events/s a core",
+        "core", "KB an idle reader",
+    ]  # fmt: skip
+    rows = []
     for (readers, jobs), found in sorted(groups.items()):
         cpu_us = middle(found, lambda r: r.cpu_us)
         cells = [
@@ -64,20 +66,22 @@ def _fanout(groups: dict[tuple[int, int], list[fanout.Result]]) -> list[str]:
             f"{1e6 / cpu_us:,.0f}", f"{middle(found, lambda r: r.core):.0%}",
             f"{middle(found, lambda r: r.idle_kb):.1f}",
         ]  # fmt: skip
-        rows.append("| " + " | ".join(cells) + " |")
-    return rows
+        rows.append(cells)
+    return [said, *table(heads, rows)]
 
 
 def _relayed(groups: dict[tuple[int, str], list[relayed.Result]]) -> list[str]:
-    rows = [
+    said = (
         f"Streamed chats, each of {relayed.RATE:g} deltas a second, from the simulator's write to "
         "the client. CPU is\nthat of all processes of the system (ours: gateway, worker, Redis), "
         "for each delta that reached its\nclient in the window. Where fewer are heard than were "
-        "written, the system was at its limit, and the\nsockets before it filled:\n",
-        "| streams | system | us a delta | of which | deltas written/s | heard/s | whole texts "
-        "| latency ms median | p90 | p99 |",
-        "|" + " --- |" * 10,
-    ]
+        "written, the system was at its limit, and the\nsockets before it filled:\n"
+    )
+    heads = [
+        "streams", "system", "us a delta", "of which", "deltas written/s", "heard/s",
+        "whole texts", "latency ms median", "p90", "p99",
+    ]  # fmt: skip
+    rows = []
     for (streams, system), found in sorted(groups.items()):
         parts = [
             f"{name} {middle(found, lambda r, name=name: r.parts_us[name]):.0f}"  # type: ignore[misc]
@@ -93,8 +97,8 @@ def _relayed(groups: dict[tuple[int, str], list[relayed.Result]]) -> list[str]:
             f"{middle(found, lambda r: r.latency.p90_ms):.2f}",
             f"{middle(found, lambda r: r.latency.p99_ms):.2f}",
         ]  # fmt: skip
-        rows.append("| " + " | ".join(cells) + " |")
-    return rows
+        rows.append(cells)
+    return [said, *table(heads, rows)]
 
 
 def _bars(

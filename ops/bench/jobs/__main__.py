@@ -19,7 +19,7 @@ from ops.bench.jobs import page
 from ops.bench.jobs.measurement import Floor, Result, measure
 from ops.bench.jobs.ways import PYTHON, ROWS, WAYS
 from ops.bench.page import hand_in
-from ops.bench.processes import allow_many_sockets
+from worker.sockets import allow_many_sockets
 
 DATABASES = (SQLITE, POSTGRESQL)
 CHOICES = {way.word or "rows": way for way in (*WAYS, ROWS)}

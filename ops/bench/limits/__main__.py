@@ -21,7 +21,7 @@ from ops.bench.fleet import Limit
 from ops.bench.limits import page
 from ops.bench.limits.loads import Delays, Shared, lanes, models, shared
 from ops.bench.page import hand_in
-from ops.bench.processes import allow_many_sockets
+from worker.sockets import allow_many_sockets
 
 # Below what four workers, SQLite and the simulator manage together on two cores: else these are
 # the limit, and no upstream refuses anything.

@@ -61,6 +61,9 @@ def test_two_commands_share_a_worker_and_other_settings_are_refused(home: Path) 
         id = json.loads(read_line(first))["job"]
         assert deltaworks("run", "hello", "--model", "sim-fast").returncode == 0
         assert deltaworks("run", "hello", DELTAWORKS_MODEL="sim-fast").returncode == 0
+        for_clients = {"DELTAWORKS_BASE_URL": "http://localhost:1", "DELTAWORKS_API_KEY": "dw_x"}
+        beside = Deltaworks(home, **for_clients)
+        assert beside("run", "hello", "--model", "sim-fast").returncode == 0
         workers = processes_naming(f"{home}/engines/worker/ready")
         assert len([p for p in workers if "worker.cli" in p.cmdline()]) == 1
         other = deltaworks("run", "hello", "--model", "sim-fast", DELTAWORKS_STREAMS="7")

@@ -143,6 +143,7 @@ def test_show_in_a_pipe_has_a_plain_line_for_each_attempt(deltaworks: Deltaworks
     ("arguments", "said"),
     [
         (["run"], "PROMPT: is missing"),
+        (["keys", "create", "n", "--days", "36501"], "--days: is 36501; give a number above 0 and"),
         (["run", "hi", "--file", "x"], "PROMPT: is given beside --file"),
         (["run", "--file", "/no/file"], "--file: /no/file cannot be read (No such file"),
         (["run", "hi", "--param", "temperature"], "--param: has no name or no value"),

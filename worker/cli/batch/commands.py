@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
+from worker.cli.options import Json
+
 app = typer.Typer(no_args_is_help=True, help="Many jobs from one file.")
 
 BatchId = Annotated[
     str, typer.Argument(metavar="BATCH", help="The batch's id, or how it begins if that is plain.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 MaxCost = Annotated[
     float | None,
     typer.Option(

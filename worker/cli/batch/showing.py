@@ -5,16 +5,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from models import Batch
 from worker.batch.document import MOMENTS, batch_object
 from worker.batch.report import words
 from worker.cli.batch.finding import found
 from worker.cli.batch.progress import Progress, cleaned, fault_lines, progress_of, spent
-from worker.cli.jobs import print_json
+from worker.cli.screen import print_json
+from worker.cli.tables import named, print_rows
 from worker.logs import log_as_command
 from worker.runtime import Client, open_client_runtime
 from worker.store import Recent
@@ -38,18 +35,7 @@ def show_all(limit: int, *, json: bool) -> None:
         print_json([batch_object(*each) for each in listed])
         return
     rows = [_row(*each) for each in listed]
-    if sys.stdout.isatty():
-        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-        for name in COLUMNS:
-            # An id is there to be copied.
-            table.add_column(name, no_wrap=name == "batch")
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
-        Console().print(table)
-        return
-    for row in rows:
-        named = (f"{name} {cell}" for name, cell in zip(COLUMNS, row, strict=True) if cell)
-        sys.stdout.write(", ".join(named) + "\n")
+    print_rows(COLUMNS, rows, named(COLUMNS, rows), bare=True)
 
 
 def show(id: str, *, json: bool) -> None:

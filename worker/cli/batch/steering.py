@@ -10,7 +10,7 @@ from worker.batch.document import batch_object
 from worker.cli.batch.finding import RUNS_WHILE, found
 from worker.cli.batch.showing import with_recent
 from worker.cli.batch.wish import check_limits
-from worker.cli.jobs import print_json
+from worker.cli.screen import print_json
 from worker.logs import log_as_command
 from worker.runtime import Client, open_client_runtime
 from worker.store import Recent

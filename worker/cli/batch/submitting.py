@@ -27,7 +27,7 @@ from worker.cli.default_model import default_model
 from worker.cli.document import STDIN, parameter
 from worker.cli.embedded import joining_worker
 from worker.cli.exits import ExitCode
-from worker.cli.jobs import print_json
+from worker.cli.screen import print_json
 from worker.cli.streaming import SIMULATED
 from worker.engines import Membership
 from worker.errors import InvalidRequest, StoreAway
@@ -114,10 +114,7 @@ def _store(wish: Wish, chosen: Settings, catalog: Catalog, storage: Storage) -> 
         prompts = has_prompts(wish, head)
         file = _file(wish, chosen)
         request = batch_request(wish, head, file.id, prompts=prompts)
-        terms = WebhookTerms(
-            signed=chosen.webhook_secret is not None, private=chosen.webhook_private
-        )
-        batch = batch_of(request, file, TENANT, terms)
+        batch = batch_of(request, file, TENANT, WebhookTerms.of(chosen))
         form = _form(wish, batch, chosen, catalog) if prompts else None
         if form is not None:
             _check_row(form, head, batch, chosen, catalog)

@@ -1,11 +1,10 @@
 """What the options of `batch submit` ask for, as a request for a batch."""
 
-import math
 from pathlib import Path
 
 import msgspec
 
-from worker.batch.request import CHAT, endpoint_of
+from worker.batch.request import CHAT, endpoint_of, max_cost_of, max_failed_ratio_of
 from worker.cli.batch.source import Head
 from worker.cli.document import pair
 from worker.errors import InvalidRequest
@@ -93,11 +92,13 @@ def check_limits(max_cost: float | None, max_failed_ratio: float | None) -> None
     Raises:
         InvalidRequest: one of them is none.
     """
-    if max_cost is not None and not 0 < max_cost < math.inf:
-        raise InvalidRequest("--max-cost", f"is {max_cost:g}", "give a number above 0")
-    if max_failed_ratio is not None and not 0 < max_failed_ratio <= 1:
-        problem = f"is {max_failed_ratio:g}"
-        raise InvalidRequest("--max-failed-ratio", problem, "give a number above 0, at most 1")
+    given = {"max_cost": max_cost, "max_failed_ratio": max_failed_ratio}
+    for name, rule in (("max_cost", max_cost_of), ("max_failed_ratio", max_failed_ratio_of)):
+        try:
+            rule(given)
+        except InvalidRequest as error:  # the rule is the gateway's; here the option is at fault
+            option, problem = f"--{name.replace('_', '-')}", f"is {given[name]:g}"
+            raise InvalidRequest(option, problem, error.remedy) from None
 
 
 def _endpoint(wish: Wish, head: Head, prompts: bool) -> object:

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 import httpx
 
 from worker import endpoints, settings
-from worker.catalog import Catalog, Upstream
+from worker.catalog import Catalog, Upstream, is_pattern
 from worker.cli.checks.finding import Finding, Level
-from worker.cli.default_model import SIMULATED_MODEL, ask_for_models, models_listed
+from worker.cli.default_model import LISTING_S, SIMULATED_MODEL, models_listed
 from worker.costs import spent_on
 from worker.errors import Category, ConfigurationError, InvalidRequest, UpstreamError
 from worker.upstream import Exchange, Limits, Request, open_client
+from worker.upstream.models import ask_for_models
 
 # The least that can be asked for. Newer models of OpenAI's know the limit by its second name only.
 LEAST = ("max_tokens", "max_completion_tokens")
@@ -29,7 +30,8 @@ async def listed() -> Sequence[Finding]:
 async def _listed(upstream: Upstream) -> Finding:
     at = f"{upstream.name} at {upstream.base_url}"
     try:
-        answer = await ask_for_models(upstream, settings.load().connect_timeout_s)
+        async with open_client(settings.load().connect_timeout_s) as http:
+            answer = await ask_for_models(upstream, http, LISTING_S)
     except ConfigurationError as error:
         return Finding("upstream", Level.FAIL, at, str(error))
     except httpx.HTTPError as error:
@@ -108,11 +110,11 @@ async def _model(catalog: Catalog, upstream: Upstream) -> str | None:
         return known.model
     if catalog.simulated:
         return SIMULATED_MODEL
-    named = [name for name in upstream.models if not any(sign in name for sign in "*?[")]
+    named = [name for name in upstream.models if not is_pattern(name)]
     if named:
         return named[0]
     found = await models_listed(upstream, known.connect_timeout_s)
-    return next((name for name in found if upstream.serves(name)), None)
+    return found[0] if found else None
 
 
 async def _answer(upstream: Upstream, model: str) -> tuple[Exchange, float]:

@@ -232,7 +232,7 @@ def _with(schema: Schema, **properties: Schema) -> Schema:
 )
 # What is no job request has its error at its place among the answers; the others are accepted.
 ONE_OF_MANY: Schema = {"anyOf": [ref("JobRequest"), {}]}
-# Schemas that have a name; those of files have a module of their own.
+# Schemas that have a name; those of files and of batches have modules of their own.
 COMPONENTS: Mapping[str, Schema] = {
     "Error": an_object({"error": FAULT}),
     "Message": MESSAGE,

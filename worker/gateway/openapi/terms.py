@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from worker.access import Scope
 from worker.gateway.listing import LISTED, MOST_LISTED
 from worker.gateway.openapi.schemas import TEXT, Schema, ref
 
 JSON, EVENTS, HTML = "application/json", "text/event-stream", "text/html"
 FORM, BYTES = "multipart/form-data", "application/octet-stream"
-READ, WRITE = "jobs:read", "jobs:write"
+READ, WRITE = Scope.READ.value, Scope.WRITE.value
 # Every operation with a key, with a body, and with an id in its path can answer these.
 KEYED, WITH_BODY, WITH_ID = (401, 403, 429, 503), (400, 408, 413, 415), (404,)
 MEANINGS: Mapping[int, str] = {
