@@ -8,10 +8,11 @@ from models.file import File
 from models.job import Job
 from models.key import ApiKey
 from models.process import Process
-from models.states import OPEN, TERMINAL, BatchStatus, JobState, Lane
+from models.states import ANSWERED, OPEN, TERMINAL, BatchStatus, JobState, Lane
 from models.suspension import Suspension
 
 __all__ = [
+    "ANSWERED",
     "OPEN",
     "TERMINAL",
     "ApiKey",

@@ -19,6 +19,8 @@ class JobState(StrEnum):
         return self in TERMINAL
 
 
+# Those of a job that has its answer, be it cut short.
+ANSWERED = (JobState.COMPLETED, JobState.INCOMPLETE)
 TERMINAL = frozenset({JobState.COMPLETED, JobState.INCOMPLETE, JobState.FAILED, JobState.CANCELLED})
 
 

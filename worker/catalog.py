@@ -39,6 +39,7 @@ import msgspec
 
 from worker import secret_files
 from worker.errors import ConfigurationError
+from worker.usage import CACHED, INPUT, OUTPUT, count
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 ANY_MODEL = "*"
@@ -54,8 +55,6 @@ MOST_PER_MINUTE = 1e10
 MOST_PRICE = 1e9
 # Prices are for so many tokens.
 PRICED_TOKENS = 1_000_000
-# No request has more: what is larger is no count.
-MOST_TOKENS = 10**9
 
 
 class RateLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,11 +89,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 whole number, negative, beyond any request, more cached than there was) is ignored.
             prompt, output: the tokens that stand in for a count it does not tell.
         """
-        usage = usage or {}
-        details = usage.get("prompt_tokens_details")
-        told = _count(usage.get("prompt_tokens"))
-        cached = _count(details.get("cached_tokens")) if isinstance(details, Mapping) else None
-        written = _count(usage.get("completion_tokens"))
+        told, written = count(usage, *INPUT), count(usage, *OUTPUT)
+        cached = count(usage, *CACHED)
         read = prompt if told is None else told
         known = cached if told is not None and cached is not None and cached <= told else 0
         known_price = self.input if self.cached_input is None else self.cached_input
@@ -336,10 +332,3 @@ def _check_prices(upstream: Upstream, where: str) -> None:
                 f"{where}: prices.{model!r} has a price, but models does not name it; "
                 f"add it to models, or remove the table"
             )
-
-
-def _count(value: object) -> int | None:
-    """A number of tokens that a request can have; None where it is none."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        return None
-    return value if 0 <= value <= MOST_TOKENS else None

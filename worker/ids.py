@@ -3,6 +3,14 @@
 import secrets
 import time
 
+# What jobs' ids begin with.
+JOB = "job_"
+
+
+def new_job_id() -> str:
+    """The id of a new job."""
+    return new_id(JOB)
+
 
 def new_id(prefix: str) -> str:
     """The prefix, 48 bits of time in milliseconds, so that ids sort by age, and 80 random bits."""

@@ -12,7 +12,7 @@ from worker.catalog import Catalog
 from worker.channel.announce import announce_end
 from worker.channel.log import Log
 from worker.errors import Category, Conflict, InvalidRequest, StoreAway, Throttled
-from worker.ids import new_id
+from worker.ids import new_job_id
 from worker.request import (
     ID_PATTERN,
     JobRequest,
@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 
 TENANT = "default"
 # How ids of jobs begin.
-JOB = "job_"
 # When to come again where the queue is full.
 QUEUE_FULL_S = 5.0
 # Counting who waits costs a look at each.
@@ -92,7 +91,7 @@ class Submission:
         if response_fields is not None:
             request = as_response(request, response_fields)
         await self._check_queue(tenant, request.lane)
-        return await self._accept(request, request.id or new_id(JOB), tenant)
+        return await self._accept(request, request.id or new_job_id(), tenant)
 
     def validate(self, document: object) -> JobRequest:
         """The job request that the document holds, by this process's settings.

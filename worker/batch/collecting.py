@@ -6,10 +6,9 @@ a batch of their own, is merged here: a row that has succeeded since replaces th
 
 from collections.abc import AsyncIterator, Sequence
 
-from models import Batch, Job
+from models import ANSWERED, Batch, Job
 from worker.batch.results import Line, line_of
 from worker.store import Store
-from worker.store.tally import DONE
 
 # Rows that are read at a time: their texts may be long.
 PORTION = 200
@@ -47,8 +46,8 @@ async def _descendants(store: Store, batch: Batch) -> list[Batch]:
 async def _merged(store: Store, jobs: Sequence[Job], again: Sequence[Batch]) -> Sequence[Job]:
     best = {job.batch_row or 0: job for job in jobs}
     for child in again:
-        open_rows = [row for row, job in best.items() if job.state not in DONE]
+        open_rows = [row for row, job in best.items() if job.state not in ANSWERED]
         if open_rows:
             since = await store.tending.results_of_rows(child.id, open_rows)
-            best |= {row: job for row, job in since.items() if job.state in DONE}
+            best |= {row: job for row, job in since.items() if job.state in ANSWERED}
     return list(best.values())

@@ -15,7 +15,7 @@ from worker.batch.request import CHAT, endpoint_of
 from worker.catalog import Catalog
 from worker.errors import InvalidRequest, ModelNotServed
 from worker.files.storage import Readable
-from worker.ids import new_id
+from worker.ids import new_job_id
 from worker.openai.responses.translation import translated
 from worker.request import MAX_DEPTH, body_of, metadata_of, shown
 from worker.store import Row
@@ -190,7 +190,7 @@ class Lines:
             raise Faulty("invalid_request", message, param) from None
         self._models.check(model := str(body["model"]), body)
         return Row(
-            id=new_id("job_"),
+            id=new_job_id(),
             number=self._line - 1,
             custom_id=custom_id,
             model=model,

@@ -18,7 +18,7 @@ from worker.batch.models import Faulty, Models
 from worker.catalog import Catalog
 from worker.errors import FileNotFound
 from worker.files import Storage, in_thread
-from worker.ids import new_id
+from worker.ids import new_job_id
 from worker.settings import Settings
 from worker.store import Intake, Row, Tally
 from worker.text import repair
@@ -155,7 +155,7 @@ def _faults(models: Models, jobs: Sequence[Job]) -> list[Fault]:
 def _again(job: Job) -> Row:
     fields, labels = job.response_fields, job.labels
     return Row(
-        id=new_id("job_"),
+        id=new_job_id(),
         number=job.batch_row or 0,
         custom_id=job.custom_id or "",
         model=job.model,

@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from models import Batch, Job, JobState
+from models import ANSWERED, Batch, Job, JobState
 from worker.batch.request import CHAT
+from worker.ids import JOB
 from worker.openai.completion import completion
 from worker.openai.failure import failure_of
 from worker.openai.responses.document import response
@@ -23,9 +24,9 @@ class Line(NamedTuple):
 
 def line_of(job: Job, batch: Batch) -> Line:
     """The line of an ended row of the batch, with its line feed."""
-    is_output = job.state in (JobState.COMPLETED, JobState.INCOMPLETE)
+    is_output = job.state in ANSWERED
     document = {
-        "id": REQUEST + job.id.removeprefix("job_"),
+        "id": REQUEST + job.id.removeprefix(JOB),
         "custom_id": job.custom_id,
         **(_answer(job, batch.endpoint) if is_output else _failure(job, batch)),
     }

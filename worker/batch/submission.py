@@ -9,7 +9,7 @@ from worker.batch.limits import PauseReason
 from worker.batch.request import BATCH, batch_of, fields_of
 from worker.batch.windows import duration_s
 from worker.errors import Category, Conflict, FileNotFound, InvalidRequest
-from worker.ids import new_id
+from worker.ids import new_id, new_job_id
 from worker.request import WebhookTerms, require_allowed, shown
 from worker.settings import Settings
 from worker.store import Recent, Store
@@ -27,9 +27,7 @@ class BatchSubmission:
     def __init__(self, store: Store, nudge: Nudge, settings: Settings) -> None:
         self._store = store
         self._nudge = nudge
-        self._webhooks = WebhookTerms(
-            signed=settings.webhook_secret is not None, private=settings.webhook_private
-        )
+        self._webhooks = WebhookTerms.of(settings)
 
     async def create(
         self, document: object, *, tenant: str, allowed_models: Sequence[str] | None = None
@@ -152,7 +150,7 @@ class BatchSubmission:
         # Each row once: one that fails again meanwhile would be tried for ever.
         last = -1
         while tried := await self._store.tending.try_again(
-            batch.id, categories, [new_id("job_") for _ in range(PORTION)], last, models
+            batch.id, categories, [new_job_id() for _ in range(PORTION)], last, models
         ):
             last = tried[-1]
         if last < 0:

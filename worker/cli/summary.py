@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from models import Attempt, Job, JobState
 from worker.channel.events import Retrying
 from worker.errors import Category
+from worker.usage import OUTPUT, count
 
 
 def end_line(job: Job, attempts: Sequence[Attempt]) -> str:
@@ -29,8 +30,7 @@ def stopped(event: Retrying) -> str:
 
 def tokens(usage: dict[str, object] | None) -> int | None:
     """How many tokens the output has, where the upstream told."""
-    count = (usage or {}).get("completion_tokens")
-    return count if isinstance(count, int) else None
+    return count(usage, *OUTPUT)
 
 
 def pace(job: Job, attempt: Attempt) -> float | None:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from models import Attempt, Job, JobState
+from models import ANSWERED, Attempt, Job, JobState
 from worker.channel.events import (
     START,
     ChannelEvent,
@@ -22,7 +22,6 @@ from worker.cli.summary import end_line, stopped
 from worker.job_object import job_object
 
 # States whose text is proven.
-PROVEN = frozenset({JobState.COMPLETED, JobState.INCOMPLETE})
 STYLES = {"completed": "green", "incomplete": "yellow", "failed": "red", "cancelled": "yellow"}
 
 
@@ -121,7 +120,7 @@ class Text:
         """See `View`."""
         if job.attempt > self._attempt:
             self._void()
-        if job.state in PROVEN and not self._screen.live:
+        if job.state in ANSWERED and not self._screen.live:
             self._screen.save("".join(self._text))
         output = job.output or []
         self._show_rest(output)

@@ -5,6 +5,7 @@ from worker.catalog import Upstream
 from worker.errors import UpstreamError
 from worker.limiter import CoolDown, Failure, Permit, Scope, estimated_tokens
 from worker.policy import Policy, Row
+from worker.usage import TOTAL, count
 
 
 def scope_of(upstream: Upstream, model: str) -> Scope:
@@ -49,5 +50,4 @@ def _cool_down(row: Row) -> CoolDown | None:
 
 def used_tokens(usage: dict[str, object] | None) -> int | None:
     """The upstream's own count of a request's tokens."""
-    total = (usage or {}).get("total_tokens")
-    return total if isinstance(total, int) and total >= 0 else None
+    return count(usage, *TOTAL)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from models import Attempt, Job
-from worker.catalog import MOST_TOKENS
+from worker import usage
 from worker.metrics import names
 from worker.metrics.bounds import BOUNDS, category
 from worker.metrics.registry import count, observe
@@ -75,7 +75,7 @@ def _attempted(job: Job, record: Attempt, spent: float | None) -> None:
         lasted_s = _seconds(record.started_at, first)
         observe(names.FIRST_TOKEN_SECONDS, lasted_s, upstream, model, job.lane)
     _use(record.usage or {}, upstream, model)
-    written = _tokens(record.usage, "completion_tokens")
+    written = usage.count(record.usage, *usage.OUTPUT)
     if first is not None and written and (spoke_s := _seconds(first, record.finished_at)) > 0:
         observe(names.TOKEN_PACE, written / spoke_s, upstream, model)
 
@@ -86,20 +86,14 @@ def waited(lane: str, reason: str, wait_s: float) -> None:
         observe(names.WAITS, wait_s, lane, reason)
 
 
-def _use(usage: Mapping[str, object], upstream: str, model: str) -> None:
-    details = usage.get("prompt_tokens_details")
+def _use(told: Mapping[str, object], upstream: str, model: str) -> None:
     for kind, tokens in (
-        ("input", _tokens(usage, "prompt_tokens")),
-        ("cached", _tokens(details, "cached_tokens")),
-        ("output", _tokens(usage, "completion_tokens")),
+        ("input", usage.count(told, *usage.INPUT)),
+        ("cached", usage.count(told, *usage.CACHED)),
+        ("output", usage.count(told, *usage.OUTPUT)),
     ):
         if tokens:
             count(names.TOKENS, upstream, model, kind, by=tokens)
-
-
-def _tokens(counts: object, name: str) -> int:
-    found = counts.get(name) if isinstance(counts, Mapping) else None
-    return found if type(found) is int and 0 <= found <= MOST_TOKENS else 0
 
 
 def _seconds(since: datetime, until: datetime) -> float:

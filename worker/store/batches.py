@@ -7,13 +7,12 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from models import OPEN, Batch, BatchStatus, Job, JobState, clock
+from models import ANSWERED, OPEN, Batch, BatchStatus, Job, JobState, clock
 from models.base import UtcDateTime
 from worker.errors import BatchNotFound
 from worker.store.engine import insert_into
 from worker.store.settlement import columns_of
 from worker.store.side import Side, unbroken
-from worker.store.tally import DONE
 from worker.text import repair
 
 # What a cancellation can still stop.
@@ -185,8 +184,8 @@ async def recent(session: AsyncSession, batch: Batch) -> Recent:
     if batch.tallied_to is not None:
         ended.append(Job.finished_at > batch.tallied_to)
     counts = ~Job.superseded
-    done = case((and_(counts, Job.state.in_(DONE)), 1), else_=0)
-    undone = case((and_(counts, Job.state.not_in(DONE)), 1), else_=0)
+    done = case((and_(counts, Job.state.in_(ANSWERED)), 1), else_=0)
+    undone = case((and_(counts, Job.state.not_in(ANSWERED)), 1), else_=0)
     sums = func.sum(done), func.sum(undone), func.sum(Job.cost), func.max(Job.cost)
     row = (await session.execute(select(*sums).where(*ended))).one()
     completed, failed, cost, highest = row

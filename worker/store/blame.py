@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import case, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from models import Death, Job, JobState, Process, clock
+from models import ANSWERED, Death, Job, JobState, Process, clock
 from worker.store.engine import insert_into
 
 # Charges that make a suspect, and that end the job.
@@ -54,7 +54,7 @@ async def _cleared(session: AsyncSession, remembered_s: float) -> int:
     some = (
         select(Job.id)
         .where(Job.crashes >= SUSPECT_AT, Job.finished_at > clock(-remembered_s))
-        .where(Job.state.in_([JobState.COMPLETED.value, JobState.INCOMPLETE.value]))
+        .where(Job.state.in_(ANSWERED))
         .limit(SICK_AT)
     )
     return len((await session.scalars(some)).all())

@@ -24,10 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import aliased
 
-from models import Batch, BatchStatus, Job, JobState, Lane, clock
+from models import ANSWERED, Batch, BatchStatus, Job, JobState, Lane, clock
 from worker.store.batches import failed_of
 from worker.store.side import Side, unbroken
-from worker.store.tally import DONE
 
 
 class Row(NamedTuple):
@@ -184,7 +183,7 @@ class Intake(Side):
         elsewhere = exists().where(
             again.batch_id.in_(_descendants(batch)),
             again.batch_row == Job.batch_row,
-            or_(again.finished_at.is_(None), again.state.in_(DONE)),
+            or_(again.finished_at.is_(None), again.state.in_(ANSWERED)),
         )
         query = select(Job).where(*mine, ~elsewhere).order_by(Job.batch_row).limit(limit)
         async with self._session() as session:

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 
-from models import Job, JobState
+from models import ANSWERED, Job
+from worker.usage import CACHED, INPUT, OUTPUT, REASONING, count
 
 # What counts as done: its output is worth reading, be it cut short.
-DONE = (JobState.COMPLETED.value, JobState.INCOMPLETE.value)
 
 
 class Tally(msgspec.Struct):
@@ -71,7 +71,7 @@ class Tally(msgspec.Struct):
         self.highest = max(self.highest, (before or 0.0) + spent)
 
     def _count(self, job: "Job | Any", by: int) -> None:
-        if job.state in DONE:
+        if job.state in ANSWERED:
             self.completed += by
             return
         self.failed += by
@@ -87,14 +87,7 @@ class Tally(msgspec.Struct):
             self.highest = max(self.highest, cost)
 
     def _use(self, usage: Mapping[str, object], by: int) -> None:
-        self.input_tokens += by * _tokens(usage, "prompt_tokens")
-        self.output_tokens += by * _tokens(usage, "completion_tokens")
-        self.cached_tokens += by * _tokens(usage.get("prompt_tokens_details"), "cached_tokens")
-        details = usage.get("completion_tokens_details")
-        self.reasoning_tokens += by * _tokens(details, "reasoning_tokens")
-
-
-def _tokens(counts: object, name: str) -> int:
-    """A count of an upstream's; 0 where it says nothing that is one."""
-    found = counts.get(name) if isinstance(counts, dict) else None
-    return found if type(found) is int and found >= 0 else 0
+        self.input_tokens += by * (count(usage, *INPUT) or 0)
+        self.output_tokens += by * (count(usage, *OUTPUT) or 0)
+        self.cached_tokens += by * (count(usage, *CACHED) or 0)
+        self.reasoning_tokens += by * (count(usage, *REASONING) or 0)

@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from worker.usage import CACHED, INPUT, OUTPUT, REASONING, count
+
 if TYPE_CHECKING:
     from worker.upstream import Exchange
 
@@ -85,17 +87,12 @@ def of_answer(exchange: "Exchange") -> Attributes:
 
 def _tokens(usage: Mapping[str, object]) -> Attributes:
     found = {
-        "gen_ai.usage.input_tokens": usage.get("prompt_tokens"),
-        "gen_ai.usage.output_tokens": usage.get("completion_tokens"),
-        "gen_ai.usage.cache_read.input_tokens": _detail(usage, "prompt", "cached_tokens"),
-        "gen_ai.usage.reasoning.output_tokens": _detail(usage, "completion", "reasoning_tokens"),
+        "gen_ai.usage.input_tokens": count(usage, *INPUT),
+        "gen_ai.usage.output_tokens": count(usage, *OUTPUT),
+        "gen_ai.usage.cache_read.input_tokens": count(usage, *CACHED),
+        "gen_ai.usage.reasoning.output_tokens": count(usage, *REASONING),
     }
-    return {name: value for name, value in found.items() if isinstance(value, int)}
-
-
-def _detail(usage: Mapping[str, object], side: str, name: str) -> object:
-    details = usage.get(f"{side}_tokens_details")
-    return details.get(name) if isinstance(details, Mapping) else None
+    return {name: value for name, value in found.items() if value is not None}
 
 
 @lru_cache(maxsize=256)

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from models import Batch, BatchStatus
+from models import ANSWERED, Batch, BatchStatus
 from worker.batch.report.figures import Cause, Figures, Moment, RowFigures, Spread
 from worker.store import Store, Tally
-from worker.store.tally import DONE
+from worker.usage import OUTPUT, count
 
 PORTION = 1_000
 # What people read of a list.
@@ -72,7 +72,7 @@ class Sums:
         """Count a row and its requests."""
         self.tally.add(row)
         self.attempts += len(attempts)
-        is_done = row.state in DONE
+        is_done = row.state in ANSWERED
         # An attempt that has an error is given up, unless it is the end of a row that failed.
         last = None if is_done or row.superseded else row.attempt
         for each in attempts:
@@ -94,7 +94,7 @@ class Sums:
         if attempts and (first := attempts[-1].first_delta_at) is not None:
             self.first_token.append((first - attempts[-1].started_at).total_seconds())
         figures = _row(row, took_s, len(attempts))
-        if row.state not in DONE and len(self.failed_rows) < FAILED:
+        if row.state not in ANSWERED and len(self.failed_rows) < FAILED:
             self.failed_rows.append(figures)
         if took_s is not None:
             entry = (took_s, row.batch_row, figures)
@@ -148,8 +148,6 @@ def _pause(batch: Batch) -> str | None:
 
 
 def _row(row: Any, took_s: float | None, attempts: int) -> RowFigures:
-    usage = row.usage if isinstance(row.usage, Mapping) else {}
-    tokens = usage.get("completion_tokens")
     return RowFigures(
         row=row.batch_row,
         custom_id=row.custom_id,
@@ -157,7 +155,7 @@ def _row(row: Any, took_s: float | None, attempts: int) -> RowFigures:
         state=row.state,
         took_s=took_s,
         attempts=attempts,
-        tokens=tokens if type(tokens) is int else None,
+        tokens=count(row.usage, *OUTPUT),
         category=row.error_category,
         code=row.error_code,
         status=row.error_status,
@@ -173,8 +171,8 @@ def _timeline(
     stretch = next(fitting, STRETCHES_S[-1])
     sums = [[0, 0] for _ in range(last // stretch + 1)]
     for kind, counts in enumerate((completed, failed)):
-        for second, count in counts.items():
-            sums[second // stretch][kind] += count
+        for second, ended in counts.items():
+            sums[second // stretch][kind] += ended
     return float(stretch), [
         Moment(float(place * stretch), *pair) for place, pair in enumerate(sums)
     ]

@@ -6,10 +6,9 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from models import OPEN
 from worker.batch.report import words
 from worker.batch.report.figures import Cause, Figures, RowFigures
-
-_ENDED = {"completed", "failed", "expired", "cancelled"}
 
 
 class Verdict(StrEnum):
@@ -35,7 +34,7 @@ class Fact(Struct, frozen=True):
 
 def verdict(figures: Figures) -> Verdict:
     """How the batch went."""
-    if figures.status not in _ENDED:
+    if figures.status in OPEN:
         return Verdict.OPEN
     if figures.status == "completed" and figures.completed == figures.total:
         return Verdict.GOOD
@@ -53,7 +52,7 @@ def headline(figures: Figures) -> str:
 def outcome(figures: Figures) -> str:
     """What became of the other rows, and why no more happens where the batch is paused."""
     open_rows = max(figures.total - figures.completed - figures.failed, 0)
-    ended = figures.status in _ENDED
+    ended = figures.status not in OPEN
     parts = []
     if figures.failed:
         parts.append(f"{words.counted(figures.failed, 'row')} failed")

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models import Job, JobState
+from models import ANSWERED, Job, JobState
 from worker.access import Principal, Scope
 from worker.cancellation import cancel
 from worker.channel.events import ChannelEvent, End
@@ -32,8 +32,6 @@ from worker.openai.responses.translation import Wish, continued, conversation, t
 # Above any sequence number there can be: JavaScript's numbers are exact up to it.
 MOST_NUMBER = 1 << 53
 MOST_DIGITS = len(str(MOST_NUMBER))
-# A response that can be continued: it has said all that it will.
-SAID = (JobState.COMPLETED, JobState.INCOMPLETE)
 
 
 async def create(request: Request) -> Response:
@@ -114,7 +112,7 @@ async def _earlier(gateway: Gateway, principal: Principal, id: str) -> list[Mess
         message = f"Previous response with id '{id[:80]}' not found."
         code, param = "previous_response_not_found", "previous_response_id"
         raise Refusal(400, message, code=code, param=param) from None
-    if job.state not in SAID:
+    if job.state not in ANSWERED:
         raise InvalidRequest("previous_response_id", f"is {job.state}", "continue one that ended")
     messages = conversation(job.request, job.response_fields or {})
     for index, item in enumerate(output(job)):

@@ -7,6 +7,7 @@ from worker.channel.replay import deltas
 from worker.errors import Category
 from worker.openai.responses.items import Items
 from worker.openai.responses.numbers import response_id
+from worker.usage import CACHE_WRITE, CACHED, INPUT, OUTPUT, REASONING, TOTAL, count
 
 # What a response repeats of its request, and what it says where the request said nothing.
 UNSAID: Mapping[str, object] = {
@@ -103,22 +104,14 @@ def _incomplete_details(job: Job) -> dict[str, object] | None:
 
 
 def _usage(usage: Mapping[str, object]) -> dict[str, object]:
-    taken, made = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    taken, made = count(usage, *INPUT) or 0, count(usage, *OUTPUT) or 0
     return {
         "input_tokens": taken,
         "input_tokens_details": {
-            "cached_tokens": _count(usage.get("prompt_tokens_details"), "cached_tokens"),
-            "cache_write_tokens": _count(usage.get("prompt_tokens_details"), "cache_write_tokens"),
+            "cached_tokens": count(usage, *CACHED) or 0,
+            "cache_write_tokens": count(usage, *CACHE_WRITE) or 0,
         },
         "output_tokens": made,
-        "output_tokens_details": {
-            "reasoning_tokens": _count(usage.get("completion_tokens_details"), "reasoning_tokens")
-        },
-        "total_tokens": _count(usage, "total_tokens") or taken + made,
+        "output_tokens_details": {"reasoning_tokens": count(usage, *REASONING) or 0},
+        "total_tokens": count(usage, *TOTAL) or taken + made,
     }
-
-
-def _count(counts: object, name: str) -> int:
-    """A count of an upstream's; 0 where it says nothing that is one."""
-    found = counts.get(name) if isinstance(counts, dict) else None
-    return found if type(found) is int else 0

@@ -13,6 +13,7 @@ numbers are exact up to 2^53, which is 2 million attempts of 67 million characte
 """
 
 from worker.channel.events import Cursor
+from worker.ids import JOB
 
 CREATED, QUEUED, IN_PROGRESS = 0, 1, 2
 
@@ -20,7 +21,7 @@ ATTEMPT = 1 << 32
 CHARACTER = 1 << 6
 OPENING, CLOSING, END = 8, 32, 63
 
-JOB, RESPONSE = "job_", "resp_"
+RESPONSE = "resp_"
 
 
 def response_id(job: str) -> str:
