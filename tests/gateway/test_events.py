@@ -153,7 +153,7 @@ async def test_a_reader_is_believed_whose_text_redis_has_lost_until_it_is_back(
 
 
 async def test_a_silent_stream_says_that_it_is_still_there(http: httpx.AsyncClient) -> None:
-    id = await submitted(http, "sim?tokens=2&rate=0&ttft=3")
+    id = await submitted(http, "sim?tokens=2&rate=0&ttft=6")
     parser = Parser()
     async with http.stream("GET", f"/v1/jobs/{id}/events") as response:
         found = [frame async for frame in frames(response.aiter_lines(), parser)]

@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from models import Batch, BatchStatus, Job, JobState
-from tests.batches import LEASE_S, begun, end_at_once, finished, rows_of, settled
+from tests.batches import LEASE_S, begins, begun, end_at_once, finished, rows_of, settled
 from tests.jobs import attempt
 from tests.streams import Holder
 from worker.batch.tending import Tending
@@ -31,8 +31,7 @@ def writing(store: Store, tmp_path: Path) -> Writing:
 
 async def speaking(store: Store, publisher: Publisher, id: str) -> None:
     """A row that is claimed, and has been answered eight characters by now."""
-    job = await store.holds.claim(id, LEASE_S)
-    assert job is not None
+    job = await begins(store, id)
     holder = Holder(publisher, job.id, job.attempt, bulk=True)
     holder.start()
     holder.say("eight ch")
@@ -55,7 +54,7 @@ async def test_what_runs_when_its_batch_is_cancelled_keeps_its_row_and_its_cost(
     mine = await begun(store, 4)
     running, claimed, done, waiting = await rows_of(store, mine)
     await speaking(store, publisher, running.id)
-    assert await store.holds.claim(claimed.id, LEASE_S)
+    await begins(store, claimed.id)
     await settled(store, done.id, spent=0.5)
     await store.batches.cancel(mine.id)
     await Tending(store, log, CATALOG, Settings()).turn()
