@@ -224,29 +224,33 @@ def _readings(evidence: Evidence, id: str) -> Iterator[tuple[str, Sequence[bytes
         yield "live", events
     if id in evidence.late:
         yield "late", evidence.late[id]
-    if id in evidence.logs and not _is_end_alone(evidence.logs[id]):
+    if id in evidence.logs and not (evidence.torn and _lacks_its_tail(evidence.logs[id])):
         yield "log", evidence.logs[id]
 
 
-def _is_end_alone(log: Sequence[bytes]) -> bool:
-    """Whether the log tells of the end of an attempt, but nothing of what it said: the rest was
-    lost with Redis, and the sweep announced what its worker had committed. Who reads that finds
-    characters missing, and asks the database, as the late readers do.
+def _lacks_its_tail(log: Sequence[bytes]) -> bool:
+    """Whether the log tells of the end of an attempt, but not of all that it said: the rest was
+    lost with Redis, or with the worker, which had committed it and had yet to publish it, and the
+    sweep announced the end. Who reads that finds characters missing, and asks the database, as the
+    late readers do.
     """
     events = [json.loads(event) for event in log]
     end = events[-1]
-    attempts = {event["id"].split("-")[0] for event in events if event["type"] == "delta"}
-    return bool(end.get("length")) and end["id"].split("-")[0] not in attempts
+    attempt = end["id"].split("-")[0]
+    said = [event["id"].split("-") for event in events if event["type"] == "delta"]
+    last = max((int(offset) for of, offset in said if of == attempt), default=0)
+    return last < int(end.get("length", 0))
 
 
-def _read(events: Sequence[bytes]) -> tuple[Reader, AssertionError | None]:
+def _read(events: Sequence[bytes]) -> tuple[Reader, str | None]:
     """A reader that has heard the events, up to the first that the contract forbids."""
     reader = Reader()
-    try:
-        for event in events:
+    for number, event in enumerate(events):
+        try:
             reader.hear(event)
-    except AssertionError as error:
-        return reader, error
+        except AssertionError as error:
+            since = b" ".join(events[max(number - 2, 0) : number + 1]).decode(errors="replace")
+            return reader, f"{error} at event {number}: {since}"
     return reader, None
 
 

@@ -55,6 +55,7 @@ class Evidence(Struct, kw_only=True):
         secrets: what must not occur in `printed` and `left`.
         overlap_s: how long two requests of one job may be open together: a lease and a renewal.
         shutdowns: of processes that were told to end.
+        torn: whether a worker was killed, or Redis has lost something.
     """
 
     expected: Mapping[str, Expected]
@@ -71,6 +72,7 @@ class Evidence(Struct, kw_only=True):
     secrets: Sequence[str]
     overlap_s: float
     shutdowns: Sequence[Shutdown] = field(default_factory=list)
+    torn: bool = False
 
     def served_by_job(self) -> dict[str, list[dict[str, Any]]]:
         """The requests of each job that has sent any, oldest first."""

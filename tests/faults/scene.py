@@ -67,6 +67,7 @@ class Scene:
     def judge(self, evidence: Evidence) -> None:
         """Count, and fail on every invariant that does not hold."""
         self.evidence = evidence
+        evidence.torn = bool(self.kills or self.healed)
         self.figures.read(evidence, self.kills, self.healed)
         found = violations(evidence)
         assert not found, "\n".join([f"seed {self.figures.seed}", *found[:20]])

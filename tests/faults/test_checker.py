@@ -190,6 +190,11 @@ SPOILT: list[tuple[str, Check, Spoil]] = [
         for kind in ("heard", "late", "logs")
     ),
     (
+        "a log without its tail, though nothing was torn",
+        checker.readers_hear_in_order,
+        partial(reads, kind="logs", events=without(5)),
+    ),
+    (
         "an event twice",
         checker.readers_hear_in_order,
         lambda e: reads(e, "heard", [*heard()[:5], heard()[4], *heard()[5:]]),
@@ -319,6 +324,17 @@ def test_an_expected_failure_passes_and_its_text_is_not_compared() -> None:
     )
 
     assert violations(evidence) == []
+
+
+@pytest.mark.parametrize("lost", [[5], [3, 4, 5]])
+def test_a_log_may_lack_the_tail_that_died_with_its_worker_and_nothing_else(
+    lost: list[int],
+) -> None:
+    evidence = replace(clean(), torn=True)
+    reads(evidence, "logs", [each for n, each in enumerate(heard()) if n not in lost])
+    assert violations(evidence) == []
+    reads(evidence, "logs", without(4))
+    assert violations(evidence) != []
 
 
 def test_recovery_is_measured_from_the_last_kill_before_the_rescue() -> None:
