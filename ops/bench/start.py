@@ -63,7 +63,7 @@ def to_claim(database: str, starts: int) -> Result:
 
 
 def _claimed_after(scene: Scene, number: int) -> tuple[float, float]:
-    id = scene.printed_by("submit", 1, EMPTY).decode().strip()
+    id = scene.printed_by("load", 1, EMPTY).decode().strip()
     begun = time.time()
     command: list[str | Path] = [_program(), "worker"]
     with Child(f"worker-{number}", command, scene.folder, scene.environment) as worker:
