@@ -95,6 +95,16 @@ async def ended(client: httpx.AsyncClient, id: str) -> dict[str, Any]:
     return await batch(client, id)
 
 
+async def resumed_to_its_end(
+    priced: Stack, client: httpx.AsyncClient, id: str, *, rows: int
+) -> None:
+    """Resume the upstream that the batch was paused for: all rows of it complete."""
+    resumed = priced.start("resume", "-m", "worker.cli", "upstreams", "resume", "simulator")
+    assert await asyncio.to_thread(resumed.popen.wait, 60) == 0
+    found = await ended(client, id)
+    assert found["request_counts"] == {"total": rows, "completed": rows, "failed": 0}
+
+
 async def test_a_spending_cap_stops_a_batch_in_time_and_a_higher_one_lets_it_go_on(
     priced: Stack, client: httpx.AsyncClient
 ) -> None:
@@ -132,10 +142,7 @@ async def test_a_suspended_upstream_pauses_a_batch_until_it_is_resumed(
     assert found["paused"]["reason"] == "suspended"
     assert found["paused"]["until"] > found["paused"]["since"]
     assert found["request_counts"]["failed"] == 0  # not one row is burned
-    resumed = priced.start("resume", "-m", "worker.cli", "upstreams", "resume", "simulator")
-    assert await asyncio.to_thread(resumed.popen.wait, 60) == 0
-    found = await ended(client, id)
-    assert found["request_counts"] == {"total": 121, "completed": 121, "failed": 0}
+    await resumed_to_its_end(priced, client, id, rows=121)
 
 
 async def test_a_suspension_that_outlasts_the_batch_burns_none_of_its_rows(
@@ -147,10 +154,7 @@ async def test_a_suspension_that_outlasts_the_batch_burns_none_of_its_rows(
     assert found["paused"]["reason"] == "suspended"
     assert found["paused"]["until"] > found["expires_at"]
     assert found["request_counts"]["failed"] == 0
-    resumed = priced.start("resume", "-m", "worker.cli", "upstreams", "resume", "simulator")
-    assert await asyncio.to_thread(resumed.popen.wait, 60) == 0
-    found = await ended(client, id)
-    assert found["request_counts"] == {"total": 121, "completed": 121, "failed": 0}
+    await resumed_to_its_end(priced, client, id, rows=121)
 
 
 async def test_rows_that_are_told_to_wait_for_minutes_leave_the_slots_to_other_batches(
